@@ -1,0 +1,73 @@
+"""Every error a user can meet. One base; each leaf says in one line what is wrong, with what, and what to do.
+
+The command line prints the message and exits with `exit_code`; `rpc.status` maps each leaf to a gRPC code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ParakeetError(Exception):
+    """Base of all errors that are reported to a person. The message is one line."""
+
+    exit_code = 1
+
+
+class InputError(ParakeetError):
+    """What the caller gave cannot be used: a flag, a file, a configuration value, a request field."""
+
+    exit_code = 2
+
+
+class AudioError(InputError):
+    """Audio that cannot be decoded: not audio, empty, a truncated header, an impossible sample rate."""
+
+
+class ConfigError(InputError):
+    """A configuration file or value that cannot be used."""
+
+
+class ModelNotFound(InputError):
+    """No bundle of this name is installed."""
+
+    def __init__(self, name: str, searched: Path, installed: list[str]) -> None:
+        known = ", ".join(installed) or "none"
+        super().__init__(
+            f"model {name!r} is not installed in {searched} (installed: {known}); "
+            f"install it with: parakeetd-convert {name}"
+        )
+        self.name = name
+
+
+class BundleError(InputError):
+    """A model bundle that is incomplete, damaged or of a format that this version cannot read."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"model bundle {path}: {problem}")
+        self.path = path
+
+
+class DeviceError(ParakeetError):
+    """A device that cannot be opened or that failed while it worked."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(f"device {device}: {reason}")
+        self.device = device
+        self.reason = reason
+
+
+class Overloaded(ParakeetError):
+    """A limit is reached; the message names the limit. Try again later."""
+
+
+class IdleTimeout(ParakeetError):
+    """A stream that sent nothing for longer than the idle limit."""
+
+
+class Closed(ParakeetError):
+    """The daemon is shutting down and takes no new work."""
+
+
+class ListenError(ParakeetError):
+    """An address that cannot be bound."""

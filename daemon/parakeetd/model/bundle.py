@@ -1,0 +1,243 @@
+"""The on-disk contract between convert, which writes a bundle, and the daemon, which reads it.
+
+A bundle is a folder: `manifest.json` and the files it lists, each with its size and SHA-256. The manifest is
+the only source of facts about the model (mels, durations, vocabulary size...); nothing is assumed from a name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from parakeetd.errors import BundleError, ModelNotFound
+
+FORMAT = 1
+"""Version of the manifest's layout. A reader refuses any other."""
+
+MANIFEST = "manifest.json"
+TOKENS = "tokens.txt"
+LOG_MEL_GRAPH = "preprocessor.onnx"
+
+Precision = Literal["fp32", "int8", "fp16"]
+PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "embedded" / "demo"
+"""The small model that ships inside the package, so that a fresh installation recognises something at once."""
+
+
+def graph_file(graph: str, precision: Precision) -> str:
+    """File name of a graph (`encoder-model`, `decoder_joint-model`, `ctc-model`) in a precision."""
+    suffix = "" if precision == "fp32" else f".{precision}"
+    return f"{graph}{suffix}.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights came from."""
+
+    file: str
+    """Base name of the `.nemo` file."""
+    sha256: str
+    nemo_class: str
+    """NeMo class, e.g. `EncDecRNNTBPEModel`."""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Facts read from the loaded model."""
+
+    layers: int
+    d_model: int
+    """Width of the encoder output."""
+    mels: int
+    vocabulary: int
+    """Number of text tokens, without blank. Blank has this index."""
+    durations: tuple[int, ...]
+    """Encoder frames a TDT step may advance, in the order of the joint's last outputs."""
+    prediction_layers: int
+    prediction_hidden: int
+    subsampling: int
+    """Log-mel frames per encoder frame."""
+    sample_rate: int
+    """Hz."""
+    hop_samples: int
+    """Samples per log-mel frame."""
+    max_symbols: int
+    """Most tokens emitted at one encoder frame."""
+    max_encoder_frames: int
+    """Longest input the relative positions allow, in encoder frames."""
+    ctc: bool
+    """The model has a CTC head (`ctc-model.onnx`)."""
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds per encoder frame."""
+        return self.subsampling * self.hop_samples / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of `manifest.json`."""
+
+    name: str
+    source: Source
+    architecture: Architecture
+    languages: tuple[str, ...]
+    """BCP-47 tags, e.g. `en-US`."""
+    precisions: tuple[Precision, ...]
+    files: Mapping[str, FileEntry]
+    """Every file of the bundle but the manifest itself, by its path relative to the bundle."""
+    tools: Mapping[str, str]
+    """Versions of what made the bundle."""
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured against NeMo before the bundle was published."""
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk whose manifest has been read. Files are checked when they are about to be used."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @classmethod
+    def read(cls, path: Path) -> Bundle:
+        """Read and check the manifest and that each listed file is there with its size.
+
+        Raises:
+            BundleError: the folder, the manifest, a field or a file is missing or wrong; the message names it.
+        """
+        manifest = parse_manifest(path)
+        for name, entry in manifest.files.items():
+            file = _inside(path, name)
+            if not file.is_file():
+                raise BundleError(path, f"{name} is missing; convert the model again with --force")
+            if (size := file.stat().st_size) != entry.bytes:
+                raise BundleError(path, f"{name} has {size} bytes, the manifest says {entry.bytes}: it is damaged")
+        return cls(path, manifest)
+
+    def checked(self, names: Iterable[str]) -> list[Path]:
+        """Paths of these files and of their external data (`NAME.data`), after comparing SHA-256 sums.
+
+        Raises:
+            BundleError: a file is not in the manifest or its content is not what convert wrote.
+        """
+        paths = []
+        for name in names:
+            if name not in self.manifest.files:
+                raise BundleError(self.path, f"the manifest does not list {name}")
+            for part in (name, f"{name}.data"):
+                if (entry := self.manifest.files.get(part)) is not None:
+                    if sha256(self.path / part) != entry.sha256:
+                        raise BundleError(self.path, f"{part} does not match its SHA-256 sum: it is damaged")
+            paths.append(self.path / name)
+        return paths
+
+
+def find_bundle(name: str, models: Path) -> Bundle:
+    """The bundle of this name in the folder of models; `demo` falls back to the one in the package.
+
+    Raises:
+        ModelNotFound: there is none.
+        BundleError: there is one and it cannot be used.
+    """
+    if name and (models / name / MANIFEST).is_file() and Path(name).name == name:
+        return Bundle.read(models / name)
+    if name == EMBEDDED.name:
+        return Bundle.read(EMBEDDED)
+    raise ModelNotFound(name, models, installed_names(models))
+
+
+def installed_names(models: Path) -> list[str]:
+    """Names of the folders in `models` that hold a manifest, sorted, and the embedded model's."""
+    if not models.is_dir():
+        return [EMBEDDED.name]
+    found = {p.parent.name for p in models.glob(f"*/{MANIFEST}") if not p.parent.name.startswith(".")}
+    return sorted(found | {EMBEDDED.name})
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into the folder `path`."""
+    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def parse_manifest(path: Path) -> Manifest:
+    """Read `manifest.json` in the folder `path`.
+
+    Raises:
+        BundleError: it is missing, is not JSON, has another format, or a field is missing or has the wrong type.
+    """
+    try:
+        raw = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(path, f"{MANIFEST} is missing; convert the model again with --force") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(path, f"{MANIFEST} cannot be read: {error}") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise BundleError(path, f"{MANIFEST} has format {found!r}, this version reads format {FORMAT}")
+    try:
+        manifest: Manifest = _build(Manifest, raw, "")
+    except (TypeError, ValueError) as error:
+        raise BundleError(path, f"{MANIFEST}: {error}") from error
+    return manifest
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """`folder/name`, refused when it leads out of the folder."""
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise BundleError(folder, f"the manifest lists {name!r}, which lies outside the bundle")
+    return file
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Build a value of the annotated type `kind` from JSON, naming the field when it does not fit."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{where or 'the top level'} must be an object, not {type(value).__name__}")
+        hints = typing.get_type_hints(kind)
+        built = {}
+        for item in dataclasses.fields(kind):
+            name = f"{where}.{item.name}" if where else item.name
+            if item.name in value:
+                built[item.name] = _build(hints[item.name], value[item.name], name)
+            elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                raise ValueError(f"the field {name} is missing")
+        return typing.cast(type, kind)(**built)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return types.MappingProxyType({k: _build(arguments[1], v, f"{where}.{k}") for k, v in value.items()})
+    if origin is Literal and value in arguments:
+        return value
+    if kind is Any or (isinstance(kind, type) and type(value) is kind):
+        return value
+    raise TypeError(f"the field {where} must be {getattr(kind, '__name__', kind)}, not {value!r}")
