@@ -1,0 +1,1 @@
+"""Where audio comes from: a client's stream, a file, a microphone."""
