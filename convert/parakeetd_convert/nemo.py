@@ -1,0 +1,230 @@
+"""Loading a `.nemo` file as what it is: a stranger's archive with a pickle in it.
+
+Members are checked before anything is unpacked (CVE-2007-4559), weights are loaded as tensors only
+(CVE-2025-32434), and only the two model classes that the graphs reproduce are built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import shutil
+import tarfile
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from parakeetd.model.bundle import Architecture, sha256
+from parakeetd_convert.errors import NemoFileError, UnsupportedModel
+from parakeetd_convert.toolchain import quiet
+
+CONFIG = "model_config.yaml"
+WEIGHTS = "model_weights.ckpt"
+CLASSES = ("EncDecRNNTBPEModel", "EncDecHybridRNNTCTCBPEModel")
+
+MAX_MEMBERS = 1_000
+MAX_BYTES = 32 << 30
+"""The largest model of the catalog unpacks to 4.3 GB."""
+
+DEFAULT_MAX_SYMBOLS = 10
+"""NeMo's own, for a model whose decoding sets no limit."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A restored model and where it came from."""
+
+    model: Any
+    """The NeMo model, on the CPU, in evaluation mode, with NeMo's default greedy decoding."""
+    nemo_class: str
+    file: str
+    """Base name of the `.nemo` file."""
+    sha256: str
+
+
+def load(file: Path) -> Loaded:
+    """Restore a TDT model on the CPU.
+
+    Raises:
+        NemoFileError: not a `.nemo` file, damaged, or with a member that must not be unpacked.
+        UnsupportedModel: another class of model, or one without durations.
+    """
+    with tempfile.TemporaryDirectory(prefix="parakeetd-convert-") as folder:
+        unpack(file, Path(folder))
+        config, nemo_class = _read_config(file, Path(folder))
+        model = _restore(file, Path(folder), config, nemo_class)
+    _use_greedy_decoding(model)
+    if not model.joint.num_extra_outputs or model.cfg.decoding.get("model_type") != "tdt":
+        raise UnsupportedModel(f"{file}: {nemo_class} without TDT durations; only TDT models are converted")
+    return Loaded(model=model, nemo_class=nemo_class, file=file.name, sha256=sha256(file))
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Unpack a `.nemo` file into `folder`, after checking every member.
+
+    Raises:
+        NemoFileError: nothing has been written when a member is unsafe; the message names it.
+    """
+    try:
+        with _open(file) as archive:
+            members = _checked_members(file, archive, shutil.disk_usage(folder).free)
+            archive.extractall(folder, members, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise NemoFileError(file, f"the archive is damaged ({error}); fetch it again") from error
+    except FileNotFoundError:
+        raise NemoFileError(file, "there is no such file") from None
+    except OSError as error:
+        raise NemoFileError(file, f"cannot be unpacked: {error.strerror or error}") from error
+
+
+def _open(file: Path) -> tarfile.TarFile:
+    # Files of before NeMo 1.7 are compressed.
+    for mode in ("r:", "r:gz"):
+        with contextlib.suppress(tarfile.ReadError):
+            return tarfile.open(file, mode)  # type: ignore[call-overload,no-any-return]
+    raise NemoFileError(file, "is not a .nemo file (not a tar archive)")
+
+
+def _checked_members(file: Path, archive: tarfile.TarFile, free_bytes: int) -> list[tarfile.TarInfo]:
+    members: list[tarfile.TarInfo] = []
+    total = 0
+    for member in archive:
+        members.append(member)
+        total += member.size
+        if problem := _member_problem(member):
+            raise NemoFileError(file, f"refused: its member {member.name!r} {problem}")
+        if len(members) > MAX_MEMBERS:
+            raise NemoFileError(file, f"refused: it has more than {MAX_MEMBERS} members")
+        if total > MAX_BYTES:
+            raise NemoFileError(file, f"refused: it unpacks to more than {MAX_BYTES >> 30} GiB")
+    if total > free_bytes:
+        raise NemoFileError(
+            file, f"needs {total >> 20} MiB to unpack, {free_bytes >> 20} MiB are free in {tempfile.gettempdir()}"
+        )
+    names = {PurePosixPath(member.name).as_posix() for member in members if member.isreg()}
+    for needed in (CONFIG, WEIGHTS):
+        if needed not in names:
+            raise NemoFileError(file, f"is not a .nemo file (it has no {needed})")
+    return members
+
+
+def _member_problem(member: tarfile.TarInfo) -> str:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "leads outside the archive"
+    if member.issym() or member.islnk():
+        return f"is a link to {member.linkname!r}"
+    if member.issparse():
+        return "is a sparse file"
+    if not (member.isreg() or member.isdir()):
+        return "is neither a file nor a folder"
+    return ""
+
+
+def _read_config(file: Path, folder: Path) -> tuple[Any, str]:
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        config = OmegaConf.load(folder / CONFIG)
+        if isinstance(config, DictConfig) and "model" in config and "target" not in config:
+            config = config.model
+        target = str(config.get("target", "")) if isinstance(config, DictConfig) else ""
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise NemoFileError(file, f"{CONFIG} cannot be read: {str(error).splitlines()[0]}") from error
+    nemo_class = target.rpartition(".")[2]
+    if nemo_class not in CLASSES:
+        raise UnsupportedModel(
+            f"{file}: {nemo_class or 'a model without a class name'} cannot be converted, only {' and '.join(CLASSES)}"
+        )
+    for key, value in _strings(OmegaConf.to_container(config, resolve=False), ""):
+        if value.startswith("nemo:") and PurePosixPath(value).name != value:
+            raise NemoFileError(file, f"refused: {CONFIG} has {key}={value!r}, which leads outside the archive")
+    # Data sets of the training are not at hand; without them NeMo does not look for them.
+    for section in ("train_ds", "validation_ds", "test_ds"):
+        config[section] = None
+    return config, nemo_class
+
+
+def _strings(value: Any, where: str) -> list[tuple[str, str]]:
+    """All strings in nested lists and dicts, with their dotted places."""
+    if isinstance(value, str):
+        return [(where, value)]
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _strings(item, f"{where}.{key}".lstrip("."))]
+    if isinstance(value, list):
+        return [pair for index, item in enumerate(value) for pair in _strings(item, f"{where}[{index}]")]
+    return []
+
+
+def _restore(file: Path, folder: Path, config: Any, nemo_class: str) -> Any:
+    import torch
+    from nemo.collections.asr import models
+    from nemo.core.connectors.save_restore_connector import SaveRestoreConnector
+
+    class Connector(SaveRestoreConnector):  # type: ignore[misc]
+        @staticmethod
+        def _load_state_dict_from_disk(model_weights: str, map_location: Any = "cpu") -> Any:
+            # Written out: without the argument an environment variable turns the safe loading off.
+            return torch.load(model_weights, map_location="cpu", weights_only=True, mmap=True)
+
+    model_class = getattr(models, nemo_class)
+    config.target = f"{model_class.__module__}.{nemo_class}"
+    connector = Connector()
+    connector.model_extracted_dir = str(folder)
+    try:
+        with quiet():
+            model = model_class.restore_from(
+                str(file),
+                override_config_path=config,
+                map_location=torch.device("cpu"),
+                save_restore_connector=connector,
+            )
+    except pickle.UnpicklingError as error:
+        raise NemoFileError(file, f"refused: {WEIGHTS} holds more than tensors") from error
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NemoFileError(file, f"NeMo cannot restore it: {first}") from error
+    return model.eval()
+
+
+def _use_greedy_decoding(model: Any) -> None:
+    """NeMo's default decoding, and its limit of symbols where the model sets none."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = OmegaConf.create(OmegaConf.to_container(model.cfg.decoding, resolve=True))
+    with open_dict(config):
+        config.strategy = "greedy_batch"
+        greedy = config.setdefault("greedy", {})
+        if not greedy.get("max_symbols") and not greedy.get("max_symbols_per_step"):
+            config.greedy.max_symbols = DEFAULT_MAX_SYMBOLS
+    with quiet():
+        model.change_decoding_strategy(config)
+
+
+def read_architecture(model: Any) -> Architecture:
+    """The facts of a bundle, from the modules that were built."""
+    features = model.preprocessor.featurizer
+    return Architecture(
+        layers=len(model.encoder.layers),
+        d_model=int(model.encoder._feat_out),
+        mels=int(features.nfilt),
+        vocabulary=int(model.decoder.blank_idx),
+        durations=tuple(int(duration) for duration in model.decoding.durations),
+        prediction_layers=int(model.decoder.pred_rnn_layers),
+        prediction_hidden=int(model.decoder.pred_hidden),
+        subsampling=int(model.encoder.subsampling_factor),
+        sample_rate=int(features.sample_rate),
+        hop_samples=int(features.hop_length),
+        max_symbols=int(model.decoding.decoding.max_symbols),
+        max_encoder_frames=int(model.encoder.pos_emb_max_len),
+        ctc=has_ctc(model),
+    )
+
+
+def has_ctc(model: Any) -> bool:
+    """The model is a hybrid with a CTC head."""
+    return getattr(model, "ctc_decoder", None) is not None

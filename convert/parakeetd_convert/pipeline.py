@@ -1,0 +1,120 @@
+"""The order of steps that makes a bundle out of a `.nemo` file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parakeetd.model.bundle import (
+    LOG_MEL_GRAPH,
+    Architecture,
+    Bundle,
+    FileEntry,
+    Manifest,
+    Source,
+    graph_file,
+    sha256,
+    write_manifest,
+)
+from parakeetd_convert import verify
+from parakeetd_convert.ctc import write_ctc
+from parakeetd_convert.encoder import write_encoder
+from parakeetd_convert.frontend import read_front_end, write_front_end
+from parakeetd_convert.nemo import Loaded, load, read_architecture
+from parakeetd_convert.publish import publish, staging
+from parakeetd_convert.tokens import write_tokens
+from parakeetd_convert.toolchain import load_toolchain, versions
+from parakeetd_convert.transducer import write_decoder_joint
+
+Step = Callable[[str], AbstractContextManager[None]]
+"""Announces a step by its title and shows that it is under way until the block ends."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to convert and where to put it."""
+
+    file: Path
+    name: str
+    models: Path
+    """Folder of bundles."""
+    languages: tuple[str, ...]
+    """BCP-47 tags."""
+    licence: str = ""
+    force: bool = False
+    """Replace a bundle of this name."""
+
+
+def convert(job: Job, step: Step) -> Path:
+    """Convert, verify and publish; the path of the bundle.
+
+    Raises:
+        ParakeetError: nothing was published, and a bundle of this name that was there is untouched.
+    """
+    with step("Loading torch and NeMo"):
+        load_toolchain()
+    with staging(job.models, job.name) as folder:
+        with step(f"Restoring {job.file.name}"):
+            loaded = load(job.file)
+            architecture = read_architecture(loaded.model)
+        # Before the export: it replaces modules of the model for good.
+        with step("Asking NeMo what it hears in the verification audio"):
+            reference = verify.listen(loaded.model)
+        write_graphs(loaded, architecture, folder, step)
+        manifest = describe(job, loaded, architecture, folder)
+        write_manifest(folder, manifest)
+        with step("Verifying the graphs against NeMo"):
+            measured = verify.check(Bundle.read(folder), reference)
+        write_manifest(folder, dataclasses.replace(manifest, verification=measured))
+        with step("Publishing"):
+            publish(folder, job.models / job.name, force=job.force)
+    return job.models / job.name
+
+
+def write_graphs(loaded: Loaded, architecture: Architecture, folder: Path, step: Step) -> None:
+    """Write every file of a float32 bundle but the manifest."""
+    model = loaded.model
+    with step("Writing the log-mel graph and the tokens"):
+        write_front_end(folder / LOG_MEL_GRAPH, read_front_end(model.preprocessor))
+        write_tokens(model, folder)
+        (folder / "config.json").write_text(json.dumps(engine_config(architecture), indent=1) + "\n", encoding="utf-8")
+    # The small graphs first: the encoder's export changes the most and takes the most.
+    with step("Exporting the prediction network and joint"):
+        write_decoder_joint(model, folder / graph_file("decoder_joint-model", "fp32"), folder / "scratch")
+    if architecture.ctc:
+        with step("Exporting the CTC head"):
+            write_ctc(model, folder / graph_file("ctc-model", "fp32"))
+    with step(f"Exporting the encoder ({architecture.layers} layers)"):
+        write_encoder(model, folder / graph_file("encoder-model", "fp32"), folder / "scratch")
+
+
+def engine_config(architecture: Architecture) -> dict[str, str | int]:
+    """`config.json`, in onnx-asr's terms."""
+    return {
+        "model_type": "nemo-conformer-tdt",
+        "features_size": architecture.mels,
+        "subsampling_factor": architecture.subsampling,
+        "max_tokens_per_step": architecture.max_symbols,
+    }
+
+
+def describe(job: Job, loaded: Loaded, architecture: Architecture, folder: Path) -> Manifest:
+    """The manifest of the files in `folder`, before verification."""
+    files = {
+        file.relative_to(folder).as_posix(): FileEntry(sha256(file), file.stat().st_size)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    return Manifest(
+        name=job.name,
+        source=Source(file=loaded.file, sha256=loaded.sha256, nemo_class=loaded.nemo_class, licence=job.licence),
+        architecture=architecture,
+        languages=job.languages,
+        precisions=("fp32",),
+        files=files,
+        tools=versions(),
+    )
