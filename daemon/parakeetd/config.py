@@ -1,0 +1,184 @@
+"""The configuration file and the environment, read into frozen settings. Nothing else reads the environment.
+
+Every setting has a default, so that no file is needed; `parakeetd serve --help` names the flags that override it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from parakeetd.errors import ConfigError
+from parakeetd.model.bundle import EMBEDDED
+from parakeetd.routing import DEFAULT_THRESHOLD_SECONDS
+from parakeetd.session import SessionSettings
+from parakeetd.vad import DetectorName, Segmentation
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Table `[server]`."""
+
+    listen: tuple[str, ...] = ()
+    """Addresses: `HOST:PORT` or `unix:PATH`; empty for `Paths.default_listen`."""
+    max_streams: int = 32
+    """Streams at once."""
+    idle_seconds: float = 60.0
+    """A stream that sends nothing for this long is ended."""
+    drain_seconds: float = 10.0
+    """At shutdown, time for streams to end by themselves before their audio is ended for them."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drain_seconds <= 60:
+            raise ConfigError(f"server.drain_seconds must be 0 to 60, not {self.drain_seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Table `[model]`."""
+
+    name: str = ""
+    """Bundle to serve; empty for the only installed one, or the embedded demo model."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """Table `[device]`."""
+
+    choice: DeviceChoice = "auto"
+    """`auto` uses a GPU when one works; `cuda` insists on it and keeps the CPU for when it fails."""
+    threshold_seconds: float = DEFAULT_THRESHOLD_SECONDS
+    """Segments from this length go to the GPU."""
+    threads: int = 0
+    """CPU threads of one segment; 0 for one per physical core."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ConfigError(f"device.threads must be 0 or more, not {self.threads}")
+        if self.threshold_seconds < 0:
+            raise ConfigError(f"device.threshold_seconds must be 0 or more, not {self.threshold_seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class VadSettings:
+    """Table `[vad]`."""
+
+    detector: DetectorName = "webrtc"
+    aggressiveness: int = 2
+    """0 lets most through as speech, 3 least."""
+
+    def __post_init__(self) -> None:
+        if self.aggressiveness not in range(4):
+            raise ConfigError(f"vad.aggressiveness must be 0, 1, 2 or 3, not {self.aggressiveness}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    server: ServerSettings = field(default_factory=ServerSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    vad: VadSettings = field(default_factory=VadSettings)
+    segmentation: Segmentation = field(default_factory=Segmentation)
+
+    @property
+    def sessions(self) -> SessionSettings:
+        return SessionSettings(
+            max_streams=self.server.max_streams,
+            idle_seconds=self.server.idle_seconds,
+            detector=self.vad.detector,
+            aggressiveness=self.vad.aggressiveness,
+            segmentation=self.segmentation,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things are on this machine, by the XDG base-directory rules."""
+
+    config_file: Path
+    models: Path
+    socket: Path | None
+    """None without `$XDG_RUNTIME_DIR`: no other folder is private to the user and cleaned at logout."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Paths:
+        env = os.environ if environment is None else environment
+        home = Path(env.get("HOME") or Path.home())
+        config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+        data = Path(env.get("XDG_DATA_HOME") or home / ".local/share")
+        runtime = env.get("XDG_RUNTIME_DIR")
+        return cls(
+            config_file=config / "parakeetd/config.toml",
+            models=Path(env.get("PARAKEETD_MODELS") or data / "parakeetd/models"),
+            socket=Path(runtime) / "parakeetd/parakeetd.sock" if runtime else None,
+        )
+
+    @property
+    def default_listen(self) -> tuple[str, ...]:
+        return ("127.0.0.1:50051", *([f"unix:{self.socket}"] if self.socket else []))
+
+
+def read_config(file: Path | None, paths: Paths) -> Config:
+    """The configuration in `file`, or in the user's file if there is one, or the defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has an unknown key or a wrong value; the message names
+            it.
+    """
+    if file is None and not (file := paths.config_file).is_file():
+        return Config()
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"configuration {file}: {error}") from error
+    try:
+        config: Config = _build(Config, raw, "")
+    except ConfigError as error:
+        raise ConfigError(f"configuration {file}: {error}") from error
+    return config
+
+
+def default_model(installed: list[str]) -> str:
+    """The model to serve when none is named: the only full one, or the embedded one.
+
+    Raises:
+        ConfigError: several are installed, and guessing would surprise.
+    """
+    full = [name for name in installed if name != EMBEDDED.name]
+    if len(full) > 1:
+        raise ConfigError(f"several models are installed ({', '.join(full)}); name one with --model or model.name")
+    return full[0] if full else EMBEDDED.name
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table")
+        hints = typing.get_type_hints(kind)
+        if unknown := sorted(set(value) - set(hints)):
+            raise ConfigError(
+                f"unknown key {where + '.' if where else ''}{unknown[0]}; "
+                f"{'table ' + where if where else 'the file'} knows: {', '.join(hints)}"
+            )
+        built = {key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()}
+        return typing.cast(type, kind)(**built)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_build(arguments[0], item, where) for item in value)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise ConfigError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}")

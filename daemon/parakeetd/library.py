@@ -1,0 +1,137 @@
+"""The Python API: load a model, transcribe files and arrays.
+
+    import parakeetd
+
+    with parakeetd.load("demo") as model:
+        print(model.transcribe("speech.wav").text)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.audio.sources.file import audio_blocks, to_samples
+from parakeetd.config import DeviceChoice, DeviceSettings, Paths, default_model
+from parakeetd.engines import open_router
+from parakeetd.errors import InputError
+from parakeetd.model.bundle import Bundle, find_bundle, installed_names
+from parakeetd.routing import Router
+from parakeetd.session import Result, SessionSettings, recognize_blocks
+from parakeetd.session.offline import MAX_UNDER_WAY
+from parakeetd.vad import DetectorName, Segmentation
+
+BLOCK_SECONDS = 5.0
+"""Audio read from a file at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """A recording's text."""
+
+    segments: tuple[Result, ...]
+    """Segments with text, in order, times from the beginning of the recording."""
+    model: str
+    audio_seconds: float
+    processing_seconds: float
+    """Wall time, reading the file included."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+
+class Model(AbstractContextManager["Model"]):
+    """A loaded model. `transcribe` may be called from several threads."""
+
+    def __init__(self, bundle: Bundle, router: Router) -> None:
+        self.bundle = bundle
+        self._router = router
+
+    @property
+    def name(self) -> str:
+        return self.bundle.name
+
+    def transcribe(
+        self,
+        audio: str | PathLike[str] | NDArray[Any],
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        vad: DetectorName = "webrtc",
+        segmentation: Segmentation | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Transcription:
+        """Recognise a recording.
+
+        Args:
+            audio: path of a file that libsndfile reads (WAV, FLAC, OGG, MP3...), or samples: [n] or [n, channels], int16, int32
+                or floating point with full scale 1.0.
+            sample_rate: of the samples in Hz; a file says its own.
+            vad: `webrtc` cuts the recording at pauses, `off` only where a segment gets too long.
+            progress: told the seconds of audio read so far.
+
+        Raises:
+            AudioError: the audio cannot be decoded; the message names the file.
+            DeviceError: no device could recognise a segment.
+        """
+        begun = time.monotonic()
+        blocks: Iterable[Samples]
+        if isinstance(audio, (str, PathLike)):
+            blocks = audio_blocks(Path(audio), BLOCK_SECONDS)
+        else:
+            blocks = [to_samples(audio, sample_rate)]
+        settings = SessionSettings(detector=vad, segmentation=segmentation or Segmentation())
+        cutter = settings.cutter()
+        segments = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router))
+        return Transcription(segments, self.name, cutter.seconds, time.monotonic() - begun)
+
+    def close(self) -> None:
+        """Free the model's sessions and threads."""
+        self._router.close(timeout=10.0)
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def load(
+    name: str | None = None,
+    *,
+    device: DeviceChoice = "auto",
+    models: str | PathLike[str] | None = None,
+    threads: int = 0,
+) -> Model:
+    """Load an installed model.
+
+    Args:
+        name: of the bundle; the only installed one, or the embedded demo model, when not given.
+        device: `auto` uses a GPU when one works, `cpu` never, `cuda` fails without one.
+        models: folder of bundles, when it is not the user's.
+        threads: CPU threads of one segment; 0 for one per physical core.
+
+    Raises:
+        ModelNotFound, BundleError, DeviceError: the message says what is wrong and what to do.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
+    folder = Path(models) if models else Paths.from_environment().models
+    bundle = find_bundle(name or default_model(installed_names(folder)), folder)
+    settings = DeviceSettings(choice=device, threads=threads)
+    # Room for several threads that transcribe at once; each has at most MAX_UNDER_WAY segments under way.
+    return Model(bundle, open_router(bundle, settings, max_queued=64 * MAX_UNDER_WAY))
+
+
+def _counted(blocks: Iterable[Samples], progress: Callable[[float], None] | None) -> Iterator[Samples]:
+    seconds = 0.0
+    for block in blocks:
+        yield block
+        seconds += len(block) / SAMPLE_RATE
+        if progress is not None:
+            progress(seconds)

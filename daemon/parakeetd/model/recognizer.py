@@ -1,0 +1,167 @@
+"""Waveform to transcript with one model on one device. The same code runs in the daemon and in verification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.errors import AudioError, BundleError
+from parakeetd.model import tdt
+from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Architecture, Bundle, graph_file
+from parakeetd.model.features import LogMel
+from parakeetd.model.sessions import Device, Session, open_session
+from parakeetd.model.tokens import Vocabulary, transcript
+from parakeetd.model.transcript import Transcript
+
+Floats = NDArray[np.float32]
+
+
+class Recognizer:
+    """One model on one device. `recognize` may be called from one thread at a time."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        vocabulary: Vocabulary,
+        *,
+        log_mel: LogMel,
+        encoder: Session,
+        decoder_joint: Session,
+        device: Device,
+    ) -> None:
+        self.architecture = architecture
+        self.device = device
+        self._vocabulary = vocabulary
+        self._log_mel = log_mel
+        self._encoder = encoder
+        self._decoder_joint = decoder_joint
+
+    @classmethod
+    def open(cls, bundle: Bundle, *, device: Device = "cpu", threads: int = 0) -> Recognizer:
+        """Check the bundle's files and open its graphs.
+
+        Args:
+            threads: threads inside one operator on the CPU; 0 for one per physical core.
+
+        Raises:
+            BundleError: a file is missing, damaged or does not fit the manifest.
+            DeviceError: the device cannot be used.
+        """
+        architecture = bundle.manifest.architecture
+        names = [graph_file("encoder-model", "fp32"), graph_file("decoder_joint-model", "fp32")]
+        tokens, log_mel, encoder, decoder_joint = bundle.checked([TOKENS, LOG_MEL_GRAPH, *names])
+        vocabulary = Vocabulary.read(tokens)
+        if vocabulary.blank != architecture.vocabulary:
+            raise BundleError(
+                bundle.path,
+                f"{TOKENS} has {vocabulary.blank} tokens, the manifest says {architecture.vocabulary}",
+            )
+        return cls(
+            architecture,
+            vocabulary,
+            # The log-mel graph is a few milliseconds of CPU work; it stays off the GPU.
+            log_mel=LogMel(open_session(log_mel, "cpu", threads=threads)),
+            encoder=open_session(encoder, device, threads=threads),
+            # A step is too small to share among threads: waking them costs more than the product.
+            decoder_joint=open_session(decoder_joint, device, threads=1),
+            device=device,
+        )
+
+    def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
+        """Transcripts of a batch of pieces, in their order.
+
+        Args:
+            audio: float32 mono samples at 16 kHz, one array [n] per piece. An empty piece gives an empty transcript.
+
+        Raises:
+            AudioError: a piece is longer than the model's positions reach.
+        """
+        results = [Transcript()] * len(audio)
+        spoken = [i for i, samples in enumerate(audio) if len(samples)]
+        if not spoken:
+            return results
+        for i in spoken:
+            if len(audio[i]) > self.max_samples:
+                raise AudioError(
+                    f"a piece of {len(audio[i]) / SAMPLE_RATE:.0f} s is longer than the "
+                    f"{self.max_samples / SAMPLE_RATE:.0f} s that the model takes at once"
+                )
+        features, frames = self._log_mel([audio[i] for i in spoken])
+        encoded, encoded_frames = self._encoder.run(
+            {"audio_signal": features, "length": frames}, ["outputs", "encoded_lengths"]
+        )
+        for row, i in enumerate(spoken):
+            tokens = tdt.greedy(
+                int(encoded_frames[row]),
+                FusedSteps(self._decoder_joint, encoded[row], self.architecture),
+                blank=self._vocabulary.blank,
+                durations=self.architecture.durations,
+                max_symbols=self.architecture.max_symbols,
+            )
+            results[i] = transcript(
+                tokens,
+                self._vocabulary,
+                frame_seconds=self.architecture.frame_seconds,
+                audio_seconds=len(audio[i]) / SAMPLE_RATE,
+            )
+        return results
+
+    @property
+    def max_samples(self) -> int:
+        """Longest piece in samples, given by the encoder's relative positions."""
+        a = self.architecture
+        return a.max_encoder_frames * a.subsampling * a.hop_samples
+
+
+@dataclass(slots=True)
+class FusedState:
+    """A hypothesis before its last token went through the prediction network, and after, once that is known."""
+
+    last_token: int
+    before: tuple[Floats, Floats]
+    after: tuple[Floats, Floats] | None = None
+
+
+class FusedSteps:
+    """The steps of `tdt.greedy` by NeMo's `decoder_joint` graph, which runs both networks at each call."""
+
+    def __init__(self, decoder_joint: Session, encoded: Floats, architecture: Architecture) -> None:
+        """
+        Args:
+            encoded: encoder output of one piece, [D, T'].
+        """
+        self._run = decoder_joint.run
+        # Contiguous frames: the graph takes [1, D, 1], and a strided column would be copied at each step.
+        self._frames = np.ascontiguousarray(encoded.T)[:, None, :, None]
+        self._architecture = architecture
+        self._one = np.ones(1, np.int32)
+
+    def start(self) -> FusedState:
+        shape = (self._architecture.prediction_layers, 1, self._architecture.prediction_hidden)
+        # Blank stands for the start of the sentence.
+        zeros = np.zeros(shape, np.float32)
+        return FusedState(self._architecture.vocabulary, (zeros, zeros))
+
+    def joint(self, frame: int, state: FusedState) -> Floats:
+        outputs, hidden, cell = self._run(
+            {
+                "encoder_outputs": self._frames[frame],
+                "targets": np.array([[state.last_token]], np.int32),
+                "target_length": self._one,
+                "input_states_1": state.before[0],
+                "input_states_2": state.before[1],
+            },
+            ["outputs", "output_states_1", "output_states_2"],
+        )
+        state.after = (hidden, cell)
+        logits: Floats = outputs.reshape(-1)
+        return logits
+
+    def predict(self, token: int, state: FusedState) -> FusedState:
+        if state.after is None:
+            raise RuntimeError("predict() before joint(): the state of the last token is not known")
+        return FusedState(token, state.after)

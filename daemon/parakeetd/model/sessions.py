@@ -1,0 +1,172 @@
+"""Opens ONNX Runtime sessions on a device, and says why when a device cannot be had.
+
+ONNX Runtime lists CUDA as available wherever its GPU package is installed, and a session that cannot use it
+runs on the CPU without an exception. So a device counts as present only after a session opened on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from parakeetd.errors import DeviceError
+
+Device = Literal["cpu", "cuda"]
+
+log = logging.getLogger(__name__)
+
+_PROVIDERS: Mapping[Device, list[tuple[str, dict[str, str]]]] = {
+    "cpu": [("CPUExecutionProvider", {})],
+    # EXHAUSTIVE, the default, tries every convolution algorithm at each new shape: up to 1.3 s for a segment.
+    "cuda": [
+        ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}),
+        ("CPUExecutionProvider", {}),
+    ],
+}
+
+# y = x + x: the smallest graph that makes a provider load its libraries and touch its device.
+_PROBE = bytes.fromhex(
+    "08083a370a0e0a0178 0a0178 1201 79 2203416464 120167 5a10 0a0178 120b 0a09 0801 1205 0a03 1201 6e"
+    "6210 0a0179 120b 0a09 0801 1205 0a03 1201 6e 4204 0a00 1011"
+)
+
+
+class Session:
+    """A graph on a device. Thread-safe, as ONNX Runtime's `run` is."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The named outputs (all, in the graph's order, when not given) for these inputs."""
+        results: list[NDArray[Any]] = self._session.run(outputs or self._outputs, dict(inputs))
+        return results
+
+    def input_shape(self, name: str) -> list[int | str | None]:
+        """Declared shape of an input; dynamic axes are names."""
+        for item in self._session.get_inputs():
+            if item.name == name:
+                return list(item.shape)
+        raise KeyError(name)
+
+
+def open_session(graph: Path | bytes, device: Device, *, threads: int = 0) -> Session:
+    """Open a graph on exactly this device.
+
+    Args:
+        graph: path of an `.onnx` file, or its bytes.
+        threads: threads inside one operator on the CPU; 0 for one per physical core.
+
+    Raises:
+        DeviceError: the device cannot be used; the message carries ONNX Runtime's own reason.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or physical_cores()
+    options.inter_op_num_threads = 1
+    # Idle threads that spin take whole cores away from every other program of the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    source = graph if isinstance(graph, bytes) else str(graph)
+    if device == "cpu":
+        try:
+            return Session(ort.InferenceSession(source, options, providers=_PROVIDERS["cpu"]))
+        except Exception as error:
+            raise DeviceError("cpu", f"cannot open {_called(graph)}: {_first_line(error)}") from error
+    with _native_stderr() as captured:
+        try:
+            # Finds NVIDIA's libraries where pip put them. It prints what it misses; the session says it better.
+            with redirect_stdout(io.StringIO()):
+                ort.preload_dlls()
+            session = ort.InferenceSession(source, options, providers=_PROVIDERS["cuda"])
+        except Exception as error:
+            raise DeviceError("cuda", _first_line(error)) from error
+    if "CUDAExecutionProvider" not in session.get_providers():
+        raise DeviceError("cuda", cuda_reason("".join(captured)))
+    return Session(session)
+
+
+def probe(device: Device) -> None:
+    """Try the device with a one-operator graph.
+
+    Raises:
+        DeviceError: it cannot be used; the message says why.
+    """
+    session = open_session(_PROBE, device, threads=1)
+    [doubled] = session.run({"x": np.array([1.0, 2.0], np.float32)})
+    if doubled.tolist() != [2.0, 4.0]:
+        raise DeviceError(device, f"computes wrong results: 1+1, 2+2 gave {doubled.tolist()}")
+
+
+def cuda_reason(stderr: str) -> str:
+    """The cause in what ONNX Runtime printed when it could not use CUDA, in one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", stderr)
+    if missing := re.search(r"with error: (\S+\.so[.\d]*): cannot open shared object", plain):
+        return (
+            f"{missing[1]} is missing; install NVIDIA's CUDA 13 and cuDNN 9 libraries, "
+            "for example with: pip install 'parakeetd[cuda]'"
+        )
+    if failure := re.search(r"(CUDA failure \d+: [^;\n]*|CUDNN failure \d+: [^;\n]*)", plain):
+        return f"{failure[1].strip()}; check that nvidia-smi lists a GPU and that the driver is current"
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return lines[-1] if lines else "ONNX Runtime opened the session on the CPU and gave no reason"
+
+
+def physical_cores() -> int:
+    """Physical cores this process may use, at least 1: hyper-threads do not help matrix products."""
+    allowed = os.sched_getaffinity(0)
+    cores = set()
+    for cpu in allowed:
+        try:
+            siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+        except OSError:
+            siblings = str(cpu)
+        cores.add(siblings.strip())
+    return max(1, len(cores))
+
+
+def _called(graph: Path | bytes) -> str:
+    return "a graph in memory" if isinstance(graph, bytes) else str(graph)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+_capture_lock = threading.Lock()
+
+
+@contextmanager
+def _native_stderr() -> Iterator[list[str]]:
+    """Collect what native code writes to file descriptor 2; the list is filled when the block ends.
+
+    ONNX Runtime tells the reason for a failed provider only there. Used while a GPU session opens, no longer.
+    """
+    collected: list[str] = []
+    with _capture_lock, tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield collected
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            text = sink.read().decode(errors="replace")
+            collected.append(text)
+            if text:
+                log.debug("while a CUDA session opened, ONNX Runtime wrote: %s", text)

@@ -1,0 +1,139 @@
+"""All streams of the daemon: how many there may be, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+
+from parakeetd.audio import Samples
+from parakeetd.errors import Closed, ConfigError, Overloaded
+from parakeetd.routing import Router
+from parakeetd.session.cutter import Cutter
+from parakeetd.session.result import Result
+from parakeetd.session.stream import LiveStream
+from parakeetd.vad import DetectorName, Segmentation, open_detector
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model as clients see it."""
+
+    name: str
+    languages: tuple[str, ...]
+    """BCP-47 tags."""
+    router: Router
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    max_streams: int = 32
+    """Streams at once; the next one is refused."""
+    idle_seconds: float = 60.0
+    """A stream that sends nothing for this long is ended."""
+    detector: DetectorName = "webrtc"
+    aggressiveness: int = 2
+    segmentation: Segmentation = field(default_factory=Segmentation)
+
+    def __post_init__(self) -> None:
+        if self.max_streams < 1:
+            raise ConfigError(f"server.max_streams must be at least 1, not {self.max_streams}")
+        if self.idle_seconds <= 0:
+            raise ConfigError(f"server.idle_seconds must be above 0, not {self.idle_seconds}")
+
+    def cutter(self, segmentation: Segmentation | None = None, *, whole: bool = False) -> Cutter:
+        """A cutter for a new stream; `whole` cuts only at the maximum length."""
+        name: DetectorName = "off" if whole else self.detector
+        return Cutter(open_detector(name, aggressiveness=self.aggressiveness), segmentation or self.segmentation)
+
+
+class Sessions:
+    """Opens streams within the limits. Belongs to one event loop."""
+
+    def __init__(self, models: tuple[ServedModel, ...], settings: SessionSettings) -> None:
+        """
+        Args:
+            models: what is served, the default first.
+        """
+        self.models = models
+        self.settings = settings
+        self.draining = False
+        self._active = 0
+        self._stop_input = asyncio.Event()
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
+
+    @property
+    def active(self) -> int:
+        """Streams open now."""
+        return self._active
+
+    async def stream(
+        self,
+        chunks: AsyncIterator[Samples],
+        *,
+        model: ServedModel | None = None,
+        interim: bool = False,
+        segmentation: Segmentation | None = None,
+        whole: bool = False,
+    ) -> AsyncGenerator[Result, None]:
+        """Recognise a stream. Use it under `contextlib.aclosing`, so that a caller that stops early frees it.
+
+        Args:
+            chunks: mono samples at 16 kHz, pieces of any length. Their end answers what is still open.
+            interim: also answer unfinished segments.
+            segmentation: how to cut, when not as configured.
+            whole: no voice-activity detection, one segment up to the maximum length.
+
+        Raises:
+            Overloaded: a limit is reached; Closed: the daemon drains; IdleTimeout: the source went silent;
+            AudioError from `chunks`, after what came before it has been answered; DeviceError: no device could.
+        """
+        with self._counted():
+            live = LiveStream(
+                chunks,
+                self.settings.cutter(segmentation, whole=whole),
+                (model or self.models[0]).router,
+                interim=interim,
+                idle_seconds=self.settings.idle_seconds,
+                stop_input=self._stop_input,
+            )
+            async with aclosing(live.results()) as results:
+                async for result in results:
+                    yield result
+
+    async def drain(self, grace_seconds: float, flush_seconds: float) -> bool:
+        """Take no new streams, give those open `grace_seconds` to end by themselves, then end their audio and answer
+        what was accepted.
+
+        Returns:
+            False when some had not ended after `flush_seconds` more.
+        """
+        self.draining = True
+        if not await self._ended_within(grace_seconds):
+            self._stop_input.set()
+        return await self._ended_within(flush_seconds)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._all_ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.draining:
+            raise Closed("the daemon is shutting down and takes no new streams")
+        if self._active >= self.settings.max_streams:
+            raise Overloaded(f"{self._active} streams are open, the limit is server.max_streams; try again later")
+        self._active += 1
+        self._all_ended.clear()
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._all_ended.set()

@@ -1,0 +1,170 @@
+"""Where segments begin and end, decided from speech flags and levels alone.
+
+A pure state machine: frames go in, spans of frames come out. It knows neither audio, clocks nor models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from parakeetd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """How a stream is cut. Every value in milliseconds."""
+
+    pre_roll_ms: int = 300
+    """Audio kept from before the first speech frame: soft consonants come before what a detector calls speech."""
+    onset_ms: int = 60
+    """Speech within `onset_window_ms` that opens a segment: a click is shorter."""
+    onset_window_ms: int = 200
+    end_silence_ms: int = 800
+    """Silence that ends a segment."""
+    trailing_pad_ms: int = 400
+    """Audio kept after the last speech frame, at most `end_silence_ms`."""
+    max_segment_ms: int = 20_000
+    """Longest segment. A longer one is cut at its longest pause, or where it is quietest."""
+
+    def __post_init__(self) -> None:
+        for name in ("pre_roll_ms", "trailing_pad_ms"):
+            if not 0 <= getattr(self, name) <= 5_000:
+                raise ConfigError(f"segmentation.{name} must be 0 to 5000 ms, not {getattr(self, name)}")
+        if not 0 < self.onset_ms <= self.onset_window_ms <= 2_000:
+            raise ConfigError(
+                "segmentation.onset_ms must be above 0 and at most onset_window_ms, which is at most 2000 ms; "
+                f"not {self.onset_ms} and {self.onset_window_ms}"
+            )
+        if not 100 <= self.end_silence_ms <= 10_000:
+            raise ConfigError(f"segmentation.end_silence_ms must be 100 to 10000 ms, not {self.end_silence_ms}")
+        if not 2_000 <= self.max_segment_ms <= 300_000:
+            raise ConfigError(f"segmentation.max_segment_ms must be 2000 to 300000 ms, not {self.max_segment_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Frames `start` (included) to `end` (not included), counted from the beginning of the stream."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    speech: bool
+    level_db: float
+
+
+class Segmenter:
+    """Cuts one stream into spans that do not overlap and miss no speech frame of an opened segment."""
+
+    def __init__(self, settings: Segmentation, frame_ms: int) -> None:
+        def frames(milliseconds: int) -> int:
+            return math.ceil(milliseconds / frame_ms)
+
+        self._pre_roll = frames(settings.pre_roll_ms)
+        self._onset = frames(settings.onset_ms)
+        self._end_silence = frames(settings.end_silence_ms)
+        self._trailing_pad = min(frames(settings.trailing_pad_ms), self._end_silence)
+        self._max = frames(settings.max_segment_ms)
+        self._now = 0
+        self._free_from = 0
+        """No span may start before this frame: the end of the last one."""
+        self._recent: deque[bool] = deque(maxlen=frames(settings.onset_window_ms))
+        self._start: int | None = None
+        self._history: list[_Frame] = []
+        """Frames of the open segment, from its start."""
+        self._speech_end = 0
+        """Frame after the last speech frame of the open segment."""
+
+    @property
+    def open_span(self) -> Span | None:
+        """The segment that is being spoken, so far."""
+        return None if self._start is None else Span(self._start, self._now)
+
+    @property
+    def keep_from(self) -> int:
+        """First frame that a later span may contain; audio before it can be dropped."""
+        if self._start is not None:
+            return self._start
+        window = self._recent.maxlen or 0
+        return max(self._free_from, self._now - window - self._pre_roll)
+
+    @property
+    def in_pause(self) -> bool:
+        """No segment is open, or the open one's last frame was not speech."""
+        return self._start is None or self._speech_end < self._now
+
+    def push(self, speech: bool, level_db: float) -> Span | None:
+        """Take the next frame; answer the span that it completes, if any.
+
+        Args:
+            level_db: level of the frame, any reference; only compared with other frames.
+        """
+        self._now += 1
+        if self._start is None:
+            self._recent.append(speech)
+            if sum(self._recent) >= self._onset:
+                self._open()
+            return None
+        self._history.append(_Frame(speech, level_db))
+        if speech:
+            self._speech_end = self._now
+        if self._now - self._speech_end >= self._end_silence:
+            return self._close(self._start)
+        if self._now - self._start >= self._max:
+            return self._split(self._start)
+        return None
+
+    def finish(self) -> Span | None:
+        """The stream is over: the span of what is still open. Speech too short to open a segment yet counts."""
+        if self._start is None and any(self._recent) and sum(self._recent) * 2 >= self._onset:
+            self._open()
+        return None if self._start is None else self._close(self._start)
+
+    def _open(self) -> None:
+        first_speech = self._now - len(self._recent) + list(self._recent).index(True)
+        last_speech = self._now - 1 - list(reversed(self._recent)).index(True)
+        self._start = max(self._free_from, first_speech - self._pre_roll, 0)
+        self._speech_end = last_speech + 1
+        # Levels before the onset are not kept: a split never falls into them.
+        before = self._now - self._start - len(self._recent)
+        self._history = [_Frame(False, math.inf)] * max(0, before)
+        self._history += [_Frame(s, math.inf) for s in self._recent][-(self._now - self._start) :]
+        self._recent.clear()
+
+    def _close(self, start: int) -> Span | None:
+        self._start = None
+        self._history = []
+        end = min(self._now, self._speech_end + self._trailing_pad)
+        # After a split in its last pause a segment may hold no speech at all.
+        self._free_from = max(start, end)
+        return Span(start, end) if self._speech_end > start else None
+
+    def _split(self, start: int) -> Span:
+        """Cut the open segment in two; the second part stays open."""
+        cut = split_point([(f.speech, f.level_db) for f in self._history])
+        self._free_from = self._start = start + cut
+        self._history = self._history[cut:]
+        return Span(start, start + cut)
+
+
+def split_point(frames: list[tuple[bool, float]]) -> int:
+    """Where to cut frames (speech, level) of a segment that became too long: index of the second part's first frame.
+
+    The middle of the longest pause in the second half, the later of equals; without any, the quietest frame there.
+    Both parts are never empty.
+    """
+    half = max(1, len(frames) // 2)
+    best_length, best_middle, run = 0, 0, 0
+    for i in range(half, len(frames)):
+        run = 0 if frames[i][0] else run + 1
+        if run and run >= best_length:
+            best_length, best_middle = run, i + 1 - run // 2
+    # One unvoiced frame may be a stop consonant inside a word; two are a pause as often as not.
+    if best_length >= 2:
+        return min(max(best_middle, 1), len(frames) - 1)
+    quietest = min(range(half, len(frames)), key=lambda i: frames[i][1])
+    return min(max(quietest, 1), len(frames) - 1)

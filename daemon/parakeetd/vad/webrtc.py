@@ -1,0 +1,34 @@
+"""WebRTC's voice-activity detector: Gaussian mixtures over six sub-bands, a few microseconds a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import webrtcvad
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.errors import ConfigError
+
+FRAME_MS = 20
+"""10, 20 or 30. 20 places word edges finer than 30 and flickers less than 10."""
+
+
+class WebRtcDetector:
+    """`webrtcvad` behind the interface of `SpeechDetector`."""
+
+    frame_samples = SAMPLE_RATE * FRAME_MS // 1000
+
+    def __init__(self, aggressiveness: int = 2) -> None:
+        """
+        Args:
+            aggressiveness: 0 lets most through, 3 least.
+
+        Raises:
+            ConfigError: not one of 0 to 3.
+        """
+        if aggressiveness not in range(4):
+            raise ConfigError(f"vad.aggressiveness must be 0, 1, 2 or 3, not {aggressiveness}")
+        self._vad = webrtcvad.Vad(aggressiveness)
+
+    def is_speech(self, frame: Samples) -> bool:
+        pcm = np.clip(frame * 32768.0, -32768, 32767).astype("<i2").tobytes()
+        return bool(self._vad.is_speech(pcm, SAMPLE_RATE))
