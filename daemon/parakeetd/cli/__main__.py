@@ -1,0 +1,6 @@
+"""`python -m parakeetd.cli`."""
+
+from parakeetd.cli import main
+
+if __name__ == "__main__":
+    main()

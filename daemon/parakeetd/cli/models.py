@@ -1,0 +1,52 @@
+"""`parakeetd models`: what is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parakeetd.cli import options
+from parakeetd.config import Paths
+from parakeetd.errors import BundleError
+from parakeetd.model.bundle import find_bundle, installed_names
+
+
+@click.command("models")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@options.MODELS
+def command(as_json: bool, models: Path | None) -> None:
+    """List the installed models."""
+    folder = models or Paths.from_environment().models
+    rows = [_row(name, folder) for name in installed_names(folder)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        if "error" in row:
+            click.echo(f"{row['name']:12} broken: {row['error']}")
+            continue
+        facts = f"{', '.join(row['precisions'])}  {row['bytes'] / 1e6:.0f} MB  {', '.join(row['languages'])}"
+        click.echo(f"{row['name']:12} {facts}  {row['path']}")
+
+
+def _row(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        bundle = find_bundle(name, folder)
+    except BundleError as error:
+        return {"name": name, "path": str(error.path), "precisions": [], "error": str(error)}
+    manifest = bundle.manifest
+    return {
+        "name": name,
+        "path": str(bundle.path),
+        "precisions": list(manifest.precisions),
+        "languages": list(manifest.languages),
+        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "source": manifest.source.file,
+        "layers": manifest.architecture.layers,
+        "vocabulary": manifest.architecture.vocabulary,
+        "mels": manifest.architecture.mels,
+        "ctc": manifest.architecture.ctc,
+    }

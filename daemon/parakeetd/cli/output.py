@@ -1,0 +1,97 @@
+"""Transcriptions as text, JSON and subtitles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from parakeetd.library import Transcription
+from parakeetd.session import Result
+
+CUE_SECONDS = 6.0
+"""Longest subtitle: what two lines of 42 letters hold at a reading speed of 15 letters a second."""
+CUE_LETTERS = 84
+
+
+def as_text(file: str, transcription: Transcription) -> str:
+    return f"{transcription.text}\n"
+
+
+def as_json(file: str, transcription: Transcription) -> str:
+    return json.dumps(json_object(file, transcription), ensure_ascii=False) + "\n"
+
+
+def json_object(file: str, transcription: Transcription) -> dict[str, Any]:
+    """The object of `--format json`. Times are seconds from the beginning of the file."""
+    return {
+        "file": file,
+        "text": transcription.text,
+        "model": transcription.model,
+        "audio_seconds": round(transcription.audio_seconds, 3),
+        "processing_seconds": round(transcription.processing_seconds, 3),
+        "segments": [_segment(segment) for segment in transcription.segments],
+    }
+
+
+def as_srt(file: str, transcription: Transcription) -> str:
+    cues = enumerate(_cues(transcription), start=1)
+    return "".join(f"{i}\n{_clock(a, ',')} --> {_clock(b, ',')}\n{text}\n\n" for i, (a, b, text) in cues)
+
+
+def as_vtt(file: str, transcription: Transcription) -> str:
+    cues = _cues(transcription)
+    return "WEBVTT\n\n" + "".join(f"{_clock(a, '.')} --> {_clock(b, '.')}\n{text}\n\n" for a, b, text in cues)
+
+
+FORMATS: Mapping[str, Callable[[str, Transcription], str]] = {
+    "text": as_text,
+    "json": as_json,
+    "srt": as_srt,
+    "vtt": as_vtt,
+}
+
+
+def _segment(segment: Result) -> dict[str, Any]:
+    return {
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "confidence": round(segment.transcript.confidence, 4),
+        "device": segment.device,
+        "words": [
+            {
+                "word": word.text,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 4),
+            }
+            for word in segment.transcript.words
+        ],
+    }
+
+
+def _cues(transcription: Transcription) -> Iterator[tuple[float, float, str]]:
+    """(start, end, text) of subtitles that fit two lines, cut between words, never overlapping."""
+    for segment in transcription.segments:
+        words: list[str] = []
+        start = end = 0.0
+        for word in segment.transcript.words:
+            too_long = word.end - start > CUE_SECONDS or len(" ".join([*words, word.text])) > CUE_LETTERS
+            if words and too_long:
+                yield start, end, " ".join(words)
+                words = []
+            if not words:
+                start = max(word.start, end)
+            words.append(word.text)
+            # A player shows nothing for a cue of no length.
+            end = max(word.end, start + 0.001)
+        if words:
+            yield start, end, " ".join(words)
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
