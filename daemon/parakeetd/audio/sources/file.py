@@ -86,7 +86,7 @@ def _blocks(path: Path) -> Iterator[Samples]:
     """The file as mono blocks at 16 kHz of varying lengths; every AudioError names the file."""
     samples = 0
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             for block in _source(path, file):
                 samples += len(block)
                 yield block
