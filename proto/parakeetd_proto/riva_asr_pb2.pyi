@@ -67,7 +67,7 @@ class RivaSpeechRecognitionConfigResponse(google.protobuf.message.Message):
         def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
             """`type`: `online` (for StreamingRecognize) or `offline` (for Recognize); each model is listed once for each.
             `language_code`: BCP-47 tags, separated by commas. `sample_rate`: Hz, what the model hears; other rates are
-            converted. `streaming`: `True` or `False`. `architecture`: NeMo class of the model. `decoder`: `greedy`.
+            converted. `streaming`: `True` or `False`. `decoder`: `greedy`.
             """
 
         def __init__(

@@ -1,0 +1,121 @@
+"""Riva's recognition service on top of the daemon's sessions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc
+
+from parakeetd.audio.sources.client import ClientAudio
+from parakeetd.errors import InputError
+from parakeetd.rpc import wire
+from parakeetd.rpc.incoming import first_message, recording_samples, stream_samples
+from parakeetd.rpc.status import ErrorsAnswered
+from parakeetd.session import ServedModel, Sessions
+from parakeetd.vad import Segmentation
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_asr_pb2_grpc
+
+_log = logging.getLogger(__name__)
+
+SERVICE: Final = asr.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_name
+
+_MOST_NOTED: Final = 1000
+"""Names of models and languages that are remembered as logged: clients choose them."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
+    """Answers Riva's clients."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._noted: set[tuple[str, str]] = set()
+
+    async def Recognize(  # noqa: N802  (the service names it)
+        self, request: asr.RecognizeRequest, context: Context
+    ) -> asr.RecognizeResponse:
+        """Recognise a whole recording."""
+        async with ErrorsAnswered(context, "Recognize"):
+            options = wire.read_config(request.config)
+            model = self._model_for(options)
+            async with (
+                aclosing(recording_samples(request.audio, _client_audio(options))) as chunks,
+                aclosing(
+                    self._sessions.stream(chunks, model=model, segmentation=self._segmentation_for(options))
+                ) as results,
+            ):
+                answered = [result async for result in results]
+            request_id = request.id if request.HasField("id") else None
+            return wire.offline_response(answered, options, _only_language(model), request_id)
+
+    async def StreamingRecognize(  # noqa: N802  (the service names it)
+        self, request_iterator: AsyncIterator[asr.StreamingRecognizeRequest], context: Context
+    ) -> AsyncIterator[asr.StreamingRecognizeResponse]:
+        """Recognise audio while it is spoken."""
+        async with ErrorsAnswered(context, "StreamingRecognize"):
+            requests = aiter(request_iterator)
+            first = await first_message(requests, self._sessions.settings.idle_seconds)
+            options = wire.read_first(first)
+            model = self._model_for(options)
+            request_id = first.id if first.HasField("id") else None
+            async with (
+                aclosing(stream_samples(requests, _client_audio(options))) as chunks,
+                aclosing(
+                    self._sessions.stream(
+                        chunks,
+                        model=model,
+                        interim=options.interim,
+                        segmentation=self._segmentation_for(options),
+                    )
+                ) as results,
+            ):
+                async for result in results:
+                    yield wire.streaming_response(result, options, _only_language(model), request_id)
+
+    async def GetRivaSpeechRecognitionConfig(  # noqa: N802  (the service names it)
+        self, request: asr.RivaSpeechRecognitionConfigRequest, context: Context
+    ) -> asr.RivaSpeechRecognitionConfigResponse:
+        """List the models."""
+        async with ErrorsAnswered(context, "GetRivaSpeechRecognitionConfig"):
+            models = [model for model in self._sessions.models if request.model_name in ("", model.name)]
+            if not models:
+                served = ", ".join(model.name for model in self._sessions.models)
+                raise InputError(f"model {request.model_name!r} is not served; served: {served}")
+            return wire.config_response(models)
+
+    def _model_for(self, options: wire.Options) -> ServedModel:
+        """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
+        default = self._sessions.models[0]
+        model = next((model for model in self._sessions.models if model.name == options.model), default)
+        if options.model and model.name != options.model:
+            self._note("model", options.model, f"is not served: {model.name} answers")
+        if options.language and options.language.lower() not in {tag.lower() for tag in model.languages}:
+            self._note(
+                "language", options.language, f"{model.name} was not trained on: it answers all the same"
+            )
+        return model
+
+    def _note(self, kind: str, name: str, remark: str) -> None:
+        if (kind, name) not in self._noted and len(self._noted) < _MOST_NOTED:
+            self._noted.add((kind, name))
+            _log.info("a client asked for %s %r, which %s", kind, name, remark)
+
+    def _segmentation_for(self, options: wire.Options) -> Segmentation | None:
+        if options.end_silence_ms is None:
+            return None
+        return replace(self._sessions.settings.segmentation, end_silence_ms=options.end_silence_ms)
+
+
+def _client_audio(options: wire.Options) -> ClientAudio:
+    return ClientAudio(options.encoding, options.sample_rate, options.channels)
+
+
+def _only_language(model: ServedModel) -> str:
+    """The language of everything a model writes; empty when it knows several."""
+    return model.languages[0] if len(model.languages) == 1 else ""

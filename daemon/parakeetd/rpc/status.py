@@ -1,0 +1,67 @@
+"""What a client is told when a call fails."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Any, Final
+
+import grpc
+
+from parakeetd.errors import (
+    BundleError,
+    Closed,
+    DeviceError,
+    IdleTimeout,
+    InputError,
+    ModelNotFound,
+    Overloaded,
+    ParakeetError,
+)
+
+_log = logging.getLogger(__name__)
+
+_CODES: Final[dict[type[BaseException], grpc.StatusCode]] = {
+    InputError: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    BundleError: grpc.StatusCode.FAILED_PRECONDITION,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    IdleTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Closed: grpc.StatusCode.UNAVAILABLE,
+    # Another device, or the same one restarted, may well answer the next attempt.
+    DeviceError: grpc.StatusCode.UNAVAILABLE,
+}
+
+_UNEXPECTED: Final = "an unexpected error in the daemon; its log has the details"
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The code of the nearest mapped base of an error's class; INTERNAL when there is none."""
+    mapped = (_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
+    return next(mapped, grpc.StatusCode.INTERNAL)
+
+
+class ErrorsAnswered:
+    """Ends the call with a status when the body raises; cancellation passes through.
+
+    An error that is meant for people is answered with its own message. Anything else is logged with its
+    traceback and answered as INTERNAL without its text, which may hold what is nobody's business.
+    """
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
+        self._context = context
+        self._method = method
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ParakeetError):
+            code = code_of(error)
+            _log.info("%s from %s: %s: %s", self._method, self._context.peer(), code.name, error)
+            await self._context.abort(code, str(error))
+        elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            _log.error("%s from %s failed", self._method, self._context.peer(), exc_info=error)
+            await self._context.abort(grpc.StatusCode.INTERNAL, _UNEXPECTED)

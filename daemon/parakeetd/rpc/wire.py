@@ -1,0 +1,176 @@
+"""Riva's messages to and from the daemon's own types. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from parakeetd.audio import SAMPLE_RATE
+from parakeetd.audio.sources.client import Encoding
+from parakeetd.errors import InputError
+from parakeetd.model.transcript import Transcript, Word
+from parakeetd.session import Result, ServedModel
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_audio_pb2 as audio
+from parakeetd_proto import riva_common_pb2 as common
+
+_ENCODINGS: Final[dict[int, Encoding]] = {
+    audio.ENCODING_UNSPECIFIED: Encoding.UNSPECIFIED,
+    audio.LINEAR_PCM: Encoding.LINEAR_PCM,
+    audio.FLAC: Encoding.FLAC,
+    audio.MULAW: Encoding.MULAW,
+    audio.OGGOPUS: Encoding.OGG,
+    audio.ALAW: Encoding.ALAW,
+}
+
+END_SILENCE_MS: Final = (100, 10_000)
+"""What a client's `stop_history` is brought into: the range of `Segmentation.end_silence_ms`."""
+
+CHANNEL_TAG: Final = 1
+"""Channels are mixed into one, and Riva counts them from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client asks for, as far as it is used."""
+
+    encoding: Encoding
+    sample_rate: int
+    """Hz; 0: read from the audio's header."""
+    channels: int
+    """0: not stated."""
+    language: str
+    """BCP-47 tag, or empty."""
+    model: str
+    word_times: bool
+    interim: bool
+    end_silence_ms: int | None
+    """Silence that ends an utterance; None: as the daemon is configured."""
+
+
+def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Options:
+    """The options in a client's configuration.
+
+    Raises:
+        InputError: the encoding is none of Riva's.
+    """
+    if config.encoding not in _ENCODINGS:
+        known = ", ".join(f"{value.name} ({value.number})" for value in audio.AudioEncoding.DESCRIPTOR.values)
+        raise InputError(f"config.encoding {config.encoding} is not known; send one of {known}")
+    stop_history = config.endpointing_config.stop_history
+    low, high = END_SILENCE_MS
+    return Options(
+        encoding=_ENCODINGS[config.encoding],
+        sample_rate=config.sample_rate_hertz,
+        channels=config.audio_channel_count,
+        language=config.language_code,
+        model=config.model,
+        word_times=config.enable_word_time_offsets,
+        interim=interim,
+        end_silence_ms=min(max(stop_history, low), high) if stop_history > 0 else None,
+    )
+
+
+def read_first(request: asr.StreamingRecognizeRequest) -> Options:
+    """The options in the first message of a stream.
+
+    Raises:
+        InputError: it carries no configuration, or one that cannot be used.
+    """
+    match request.WhichOneof("streaming_request"):
+        case "streaming_config":
+            config = request.streaming_config
+            return read_config(config.config, interim=config.interim_results)
+        case "audio_content":
+            raise InputError("the first message of the stream must carry streaming_config, not audio_content")
+        case _:
+            raise InputError("the first message of the stream must carry streaming_config; it is empty")
+
+
+def read_audio(request: asr.StreamingRecognizeRequest) -> bytes:
+    """The audio in a message after the first; none if it only carries something that is not used.
+
+    Raises:
+        InputError: it carries a configuration.
+    """
+    if request.HasField("streaming_config"):
+        raise InputError("streaming_config was sent a second time; only the first message may carry it")
+    return request.audio_content
+
+
+def offline_response(
+    results: Sequence[Result], options: Options, language: str, request_id: common.RequestId | None
+) -> asr.RecognizeResponse:
+    """All results of a recording. Their transcripts, joined as they are, make up its text."""
+    last = len(results) - 1
+    return asr.RecognizeResponse(
+        results=[
+            asr.SpeechRecognitionResult(
+                alternatives=[_alternative(result.transcript, options, language, joined=i < last)],
+                channel_tag=CHANNEL_TAG,
+                audio_processed=result.audio_seconds,
+            )
+            for i, result in enumerate(results)
+        ],
+        id=request_id,
+    )
+
+
+def streaming_response(
+    result: Result, options: Options, language: str, request_id: common.RequestId | None
+) -> asr.StreamingRecognizeResponse:
+    """One result of a stream."""
+    return asr.StreamingRecognizeResponse(
+        results=[
+            asr.StreamingRecognitionResult(
+                alternatives=[_alternative(result.transcript, options, language, joined=result.is_final)],
+                is_final=result.is_final,
+                stability=result.stability,
+                channel_tag=CHANNEL_TAG,
+                audio_processed=result.audio_seconds,
+            )
+        ],
+        id=request_id,
+    )
+
+
+def config_response(models: Sequence[ServedModel]) -> asr.RivaSpeechRecognitionConfigResponse:
+    """The list of models, each once for either way of recognising."""
+    return asr.RivaSpeechRecognitionConfigResponse(
+        model_config=[config for model in models for config in _configs(model)]
+    )
+
+
+def _configs(model: ServedModel) -> Iterator[asr.RivaSpeechRecognitionConfigResponse.Config]:
+    for kind in ("online", "offline"):
+        parameters = {
+            "type": kind,
+            "language_code": ",".join(model.languages),
+            "sample_rate": str(SAMPLE_RATE),
+            "streaming": str(kind == "online"),
+            "decoder": "greedy",
+        }
+        yield asr.RivaSpeechRecognitionConfigResponse.Config(model_name=model.name, parameters=parameters)
+
+
+def _alternative(
+    transcript: Transcript, options: Options, language: str, *, joined: bool
+) -> asr.SpeechRecognitionAlternative:
+    """`joined`: another transcript may be appended, and Riva's clients put nothing between them."""
+    return asr.SpeechRecognitionAlternative(
+        transcript=f"{transcript.text} " if joined and transcript.text else transcript.text,
+        confidence=transcript.confidence,
+        words=[_word(word, language) for word in transcript.words] if options.word_times else (),
+        language_code=[language] if language else (),
+    )
+
+
+def _word(word: Word, language: str) -> asr.WordInfo:
+    return asr.WordInfo(
+        start_time=round(word.start * 1000),
+        end_time=round(word.end * 1000),
+        word=word.text,
+        confidence=word.confidence,
+        language_code=language,
+    )
