@@ -19,12 +19,23 @@ _READ_FRAMES = 4096
 """Frames per read: when a file is cut short, up to one read's worth before the cut is lost with it."""
 
 
+class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no annotations
+    """A file that is read from its beginning to its end.
+
+    soundfile seeks after every read of a seekable file, to where it already is. An MP3 decoder then loses its
+    memory of the preceding frames, and what it decodes next is wrong.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def describe(error: soundfile.LibsndfileError) -> str:
     """libsndfile's reason, without the file's name and the full stop."""
     return str(error.error_string).removeprefix("Error : ").rstrip(". ")
 
 
-def decoded(file: soundfile.SoundFile, name: str) -> Iterator[Samples]:
+def decoded(file: SequentialFile, name: str) -> Iterator[Samples]:
     """The file as mono blocks at 16 kHz, of varying lengths.
 
     A file that is cut short or damaged somewhere gives what can be decoded before that, with a warning in the

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from parakeetd.audio import SAMPLE_RATE, Samples, wav
-from parakeetd.audio.container import decoded, describe, joined
+from parakeetd.audio.container import SequentialFile, decoded, describe, joined
 from parakeetd.audio.pcm import Decoder, SampleFormat, mono
 from parakeetd.audio.resample import Resampler
 from parakeetd.errors import AudioError
@@ -71,7 +71,7 @@ class ContainerStage:
         blocks: list[Samples] = []
         samples = 0
         try:
-            with soundfile.SoundFile(io.BytesIO(self._data)) as file:
+            with SequentialFile(io.BytesIO(self._data)) as file:
                 for block in decoded(file, "the audio of a stream"):
                     samples += len(block)
                     if samples > self._max_seconds * SAMPLE_RATE:

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples, wav
-from parakeetd.audio.container import decoded, describe, joined
+from parakeetd.audio.container import SequentialFile, decoded, describe, joined
 from parakeetd.audio.pcm import Encoding, check_channels, mono, sane, scaled
 from parakeetd.audio.resample import resample
 from parakeetd.audio.sources.client import ClientAudio
@@ -131,7 +131,7 @@ def _from_libsndfile(path: Path, file: BinaryIO) -> Iterator[Samples]:
     file.seek(0)
     try:
         # By descriptor: a name that ends in .raw would be taken for samples without a header.
-        with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+        with SequentialFile(file.fileno(), closefd=False) as sound:
             yield from decoded(sound, str(path))
     except soundfile.LibsndfileError as error:
         raise AudioError(f"not audio, or damaged at its beginning: {describe(error)}") from error
