@@ -23,7 +23,7 @@ class Segmentation:
     onset_window_ms: int = 200
     end_silence_ms: int = 800
     """Silence that ends a segment."""
-    trailing_pad_ms: int = 400
+    trailing_pad_ms: int = 600
     """Audio kept after the last speech frame, at most `end_silence_ms`."""
     max_segment_ms: int = 20_000
     """Longest segment. A longer one is cut at its longest pause, or where it is quietest."""

@@ -1,0 +1,175 @@
+"""Compare parakeetd's text with NeMo's on a folder of recordings, and count the word errors of both.
+
+    python tests/bench/parity.py DIR --nemo FILE.nemo      NeMo decodes here (needs the convert extra); tokens and
+                                                           their times are compared too
+    python tests/bench/parity.py DIR --nemo FOLDER         NeMo's texts from FOLDER/*.jsonl: {"file", "hyp"} a line
+
+DIR holds manifest.jsonl with one row a file: {"file": path below DIR, "transcript": text}. A row without a
+transcript is compared with NeMo and not counted in the word error rate. Long recordings are measured piece by piece
+when a file NAME.segments.json lies beside NAME.flac: [{"start", "end", "transcript"}] or [[start, end, transcript]].
+
+Exit code 1 when more than 1 in 100 texts differ from NeMo's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jiwer
+from rich.progress import track
+
+import parakeetd
+from parakeetd.audio import SAMPLE_RATE
+from parakeetd.audio.sources.file import read_audio
+from parakeetd.model.transcript import Transcript
+
+MAX_DIFFERENT = 0.01
+"""Share of texts that may differ from NeMo's: two float32 runtimes can disagree where two tokens score the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recording and what was made of it. `None` for what does not exist."""
+
+    folder: str
+    file: str
+    reference: str | None
+    nemo: str | None
+    ours: str
+    ours_vad: str
+
+
+def words(text: str) -> str:
+    """Lower case, letters, digits and apostrophes only: what two transcripts are compared by."""
+    return " ".join(re.sub(r"[^\w' ]", " ", text.lower()).split())
+
+
+def wer(pairs: Iterable[tuple[str, str]]) -> float | None:
+    """Word error rate in percent of (reference, hypothesis) pairs; None without any reference word."""
+    kept = [(words(reference), words(hypothesis)) for reference, hypothesis in pairs if words(reference)]
+    if not kept:
+        return None
+    return 100.0 * float(jiwer.wer([r for r, _ in kept], [h for _, h in kept]))
+
+
+def stored_nemo(folder: Path) -> dict[str, str]:
+    """NeMo's texts by base name of the recording."""
+    texts = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            texts[row["file"]] = row["hyp"]
+    return texts
+
+
+class LiveNemo:
+    """NeMo itself: its greedy decoding of one recording, with token ids and encoder frames."""
+
+    def __init__(self, file: Path) -> None:
+        from parakeetd_convert.nemo import load_nemo
+
+        self._model: Any = load_nemo(file).model
+
+    def __call__(self, samples: Any) -> tuple[str, list[int], list[int]]:
+        hypothesis = self._model.transcribe([samples], batch_size=1, verbose=False, return_hypotheses=True)[0]
+        if isinstance(hypothesis, list):
+            hypothesis = hypothesis[0]
+        return hypothesis.text, [int(i) for i in hypothesis.y_sequence], [int(t) for t in hypothesis.timestamp]
+
+
+def report(rows: Sequence[Row]) -> None:
+    """Print a table of the folders and the total."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.folder].append(row)
+    print(f"{'folder':16} {'files':>6} {'= NeMo':>8} {'WER NeMo':>9} {'WER':>7} {'WER with VAD':>13}")
+    for name, group in [*sorted(groups.items()), ("all", list(rows))]:
+        compared = [row for row in group if row.nemo is not None]
+        equal = sum(row.nemo == row.ours for row in compared)
+        rates = [
+            wer((row.reference, row.nemo) for row in compared if row.reference and row.nemo is not None),
+            wer((row.reference, row.ours) for row in group if row.reference),
+            wer((row.reference, row.ours_vad) for row in group if row.reference),
+        ]
+        shown = [f"{'-' if rate is None else format(rate, '.2f'):>{n}}" for rate, n in zip(rates, (9, 7, 13), strict=True)]
+        print(f"{name:16} {len(group):6} {f'{equal}/{len(compared)}':>8} {' '.join(shown)}")
+
+
+def long_recordings(folder: Path, model: parakeetd.Model) -> None:
+    """Print, for each recording with a list of segments, WER of the segments alone and of the whole with VAD."""
+    for listing in sorted(folder.rglob("*.segments.json")):
+        audio = listing.with_name(listing.name.replace(".segments.json", ".flac"))
+        pieces = json.loads(listing.read_text(encoding="utf-8"))
+        if not isinstance(pieces[0], dict):
+            pieces = [{"start": start, "end": end, "transcript": text} for start, end, text in pieces]
+        samples = read_audio(audio)
+        alone = [
+            model.transcribe(samples[int(p["start"] * SAMPLE_RATE) : int(p["end"] * SAMPLE_RATE)], vad="off").text
+            for p in pieces
+        ]
+        reference = " ".join(p["transcript"] for p in pieces)
+        whole = model.transcribe(audio)
+        print(
+            f"{audio.relative_to(folder)}: {len(pieces)} utterances, {whole.audio_seconds:.0f} s; "
+            f"WER of the utterances alone {wer([(reference, ' '.join(alone))]):.2f}, "
+            f"of the whole recording with VAD {wer([(reference, whole.text)]):.2f} ({len(whole.segments)} segments)"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--nemo", type=Path, metavar="FILE.nemo|FOLDER")
+    parser.add_argument("--model", default="demo", help="installed bundle (default: demo)")
+    parser.add_argument("--models", type=Path, help="folder of bundles")
+    parser.add_argument("--only", default="", metavar="PREFIX", help="only files whose path begins so")
+    parser.add_argument("--show", action="store_true", help="print each text that differs from NeMo's")
+    arguments = parser.parse_args()
+
+    manifest = [json.loads(line) for line in (arguments.folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    manifest = [row for row in manifest if row["file"].startswith(arguments.only)]
+    live = LiveNemo(arguments.nemo) if arguments.nemo and arguments.nemo.is_file() else None
+    stored = stored_nemo(arguments.nemo) if arguments.nemo and live is None else {}
+
+    rows, wrong_times = [], 0
+    with parakeetd.load(arguments.model, models=arguments.models, device="cpu") as model:
+        for entry in track(manifest, "comparing", transient=True):
+            file = arguments.folder / entry["file"]
+            segments = file.with_suffix(".segments.json")
+            if not file.is_file() or segments.is_file():
+                continue
+            ours = model.transcribe(file, vad="off")
+            nemo = stored.get(file.name)
+            if live and ours.audio_seconds <= 20:
+                nemo, ids, frames = live(read_audio(file))
+                wrong_times += [(t.id, t.frame) for t in _tokens(ours)] != list(zip(ids, frames, strict=True))
+            reference = entry.get("transcript")
+            rows.append(
+                Row(str(Path(entry["file"]).parent), entry["file"], reference, nemo, ours.text, model.transcribe(file).text)
+            )
+            if arguments.show and nemo is not None and nemo != ours.text:
+                print(f"{entry['file']}\n  NeMo: {nemo}\n  ours: {ours.text}")
+        report(rows)
+        long_recordings(arguments.folder, model)
+    if live:
+        print(f"token ids or times differ from NeMo's in {wrong_times} recordings")
+    compared = [row for row in rows if row.nemo is not None]
+    different = sum(row.nemo != row.ours for row in compared)
+    return int(bool(compared) and different > MAX_DIFFERENT * len(compared))
+
+
+def _tokens(transcription: parakeetd.Transcription) -> Iterable[Any]:
+    transcripts: list[Transcript] = [segment.transcript for segment in transcription.segments]
+    return (token for transcript in transcripts for token in transcript.tokens)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
