@@ -8,7 +8,7 @@
 # parakeetd supports. PYTHON names the interpreter (3.11 to 3.13) they are installed for.
 set -eu
 
-tools='grpcio-tools==1.68.1 protobuf==5.29.5 mypy-protobuf==3.6.0 setuptools<81'
+tools='grpcio-tools==1.68.1 protobuf==5.29.5 mypy-protobuf==3.7.0'
 
 case "${1-}" in
 '' | --check) ;;

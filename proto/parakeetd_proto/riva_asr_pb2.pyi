@@ -15,7 +15,13 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import parakeetd_proto.riva_audio_pb2
 import parakeetd_proto.riva_common_pb2
+import sys
 import typing
+
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -33,7 +39,7 @@ class RivaSpeechRecognitionConfigRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_name", b"model_name"]) -> None: ...
 
-global___RivaSpeechRecognitionConfigRequest = RivaSpeechRecognitionConfigRequest
+Global___RivaSpeechRecognitionConfigRequest: typing_extensions.TypeAlias = RivaSpeechRecognitionConfigRequest
 
 @typing.final
 class RivaSpeechRecognitionConfigResponse(google.protobuf.message.Message):
@@ -80,17 +86,17 @@ class RivaSpeechRecognitionConfigResponse(google.protobuf.message.Message):
 
     MODEL_CONFIG_FIELD_NUMBER: builtins.int
     @property
-    def model_config(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RivaSpeechRecognitionConfigResponse.Config]:
+    def model_config(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RivaSpeechRecognitionConfigResponse.Config]:
         """The default model first."""
 
     def __init__(
         self,
         *,
-        model_config: collections.abc.Iterable[global___RivaSpeechRecognitionConfigResponse.Config] | None = ...,
+        model_config: collections.abc.Iterable[Global___RivaSpeechRecognitionConfigResponse.Config] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_config", b"model_config"]) -> None: ...
 
-global___RivaSpeechRecognitionConfigResponse = RivaSpeechRecognitionConfigResponse
+Global___RivaSpeechRecognitionConfigResponse: typing_extensions.TypeAlias = RivaSpeechRecognitionConfigResponse
 
 @typing.final
 class RecognizeRequest(google.protobuf.message.Message):
@@ -102,7 +108,7 @@ class RecognizeRequest(google.protobuf.message.Message):
     audio: builtins.bytes
     """The recording, with its header when it is a file."""
     @property
-    def config(self) -> global___RecognitionConfig: ...
+    def config(self) -> Global___RecognitionConfig: ...
     @property
     def id(self) -> parakeetd_proto.riva_common_pb2.RequestId:
         """Comes back in the response."""
@@ -110,14 +116,14 @@ class RecognizeRequest(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        config: global___RecognitionConfig | None = ...,
+        config: Global___RecognitionConfig | None = ...,
         audio: builtins.bytes = ...,
         id: parakeetd_proto.riva_common_pb2.RequestId | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["config", b"config", "id", b"id"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["audio", b"audio", "config", b"config", "id", b"id"]) -> None: ...
 
-global___RecognizeRequest = RecognizeRequest
+Global___RecognizeRequest: typing_extensions.TypeAlias = RecognizeRequest
 
 @typing.final
 class StreamingRecognizeRequest(google.protobuf.message.Message):
@@ -146,7 +152,7 @@ class StreamingRecognizeRequest(google.protobuf.message.Message):
     audio_content: builtins.bytes
     """The next piece of audio, of any length; samples and headers may be split between messages."""
     @property
-    def streaming_config(self) -> global___StreamingRecognitionConfig:
+    def streaming_config(self) -> Global___StreamingRecognitionConfig:
         """In the first message, and in no other."""
 
     @property
@@ -160,7 +166,7 @@ class StreamingRecognizeRequest(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        streaming_config: global___StreamingRecognitionConfig | None = ...,
+        streaming_config: Global___StreamingRecognitionConfig | None = ...,
         audio_content: builtins.bytes = ...,
         runtime_config: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         id: parakeetd_proto.riva_common_pb2.RequestId | None = ...,
@@ -169,7 +175,7 @@ class StreamingRecognizeRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["audio_content", b"audio_content", "id", b"id", "runtime_config", b"runtime_config", "streaming_config", b"streaming_config", "streaming_request", b"streaming_request"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["streaming_request", b"streaming_request"]) -> typing.Literal["streaming_config", "audio_content"] | None: ...
 
-global___StreamingRecognizeRequest = StreamingRecognizeRequest
+Global___StreamingRecognizeRequest: typing_extensions.TypeAlias = StreamingRecognizeRequest
 
 @typing.final
 class EndpointingConfig(google.protobuf.message.Message):
@@ -224,7 +230,7 @@ class EndpointingConfig(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_stop_threshold_eou", b"_stop_threshold_eou"]) -> typing.Literal["stop_threshold_eou"] | None: ...
 
-global___EndpointingConfig = EndpointingConfig
+Global___EndpointingConfig: typing_extensions.TypeAlias = EndpointingConfig
 
 @typing.final
 class RecognitionConfig(google.protobuf.message.Message):
@@ -288,11 +294,11 @@ class RecognitionConfig(google.protobuf.message.Message):
     verbatim_transcripts: builtins.bool
     """Accepted, not used: text is what the model writes."""
     @property
-    def speech_contexts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpeechContext]:
+    def speech_contexts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SpeechContext]:
         """Accepted, not used."""
 
     @property
-    def diarization_config(self) -> global___SpeakerDiarizationConfig:
+    def diarization_config(self) -> Global___SpeakerDiarizationConfig:
         """Accepted, not used."""
 
     @property
@@ -300,7 +306,7 @@ class RecognitionConfig(google.protobuf.message.Message):
         """Accepted, not used."""
 
     @property
-    def endpointing_config(self) -> global___EndpointingConfig: ...
+    def endpointing_config(self) -> Global___EndpointingConfig: ...
     def __init__(
         self,
         *,
@@ -309,22 +315,22 @@ class RecognitionConfig(google.protobuf.message.Message):
         language_code: builtins.str = ...,
         max_alternatives: builtins.int = ...,
         profanity_filter: builtins.bool = ...,
-        speech_contexts: collections.abc.Iterable[global___SpeechContext] | None = ...,
+        speech_contexts: collections.abc.Iterable[Global___SpeechContext] | None = ...,
         audio_channel_count: builtins.int = ...,
         enable_word_time_offsets: builtins.bool = ...,
         enable_automatic_punctuation: builtins.bool = ...,
         enable_separate_recognition_per_channel: builtins.bool = ...,
         model: builtins.str = ...,
         verbatim_transcripts: builtins.bool = ...,
-        diarization_config: global___SpeakerDiarizationConfig | None = ...,
+        diarization_config: Global___SpeakerDiarizationConfig | None = ...,
         custom_configuration: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
-        endpointing_config: global___EndpointingConfig | None = ...,
+        endpointing_config: Global___EndpointingConfig | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_endpointing_config", b"_endpointing_config", "diarization_config", b"diarization_config", "endpointing_config", b"endpointing_config"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["_endpointing_config", b"_endpointing_config", "audio_channel_count", b"audio_channel_count", "custom_configuration", b"custom_configuration", "diarization_config", b"diarization_config", "enable_automatic_punctuation", b"enable_automatic_punctuation", "enable_separate_recognition_per_channel", b"enable_separate_recognition_per_channel", "enable_word_time_offsets", b"enable_word_time_offsets", "encoding", b"encoding", "endpointing_config", b"endpointing_config", "language_code", b"language_code", "max_alternatives", b"max_alternatives", "model", b"model", "profanity_filter", b"profanity_filter", "sample_rate_hertz", b"sample_rate_hertz", "speech_contexts", b"speech_contexts", "verbatim_transcripts", b"verbatim_transcripts"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_endpointing_config", b"_endpointing_config"]) -> typing.Literal["endpointing_config"] | None: ...
 
-global___RecognitionConfig = RecognitionConfig
+Global___RecognitionConfig: typing_extensions.TypeAlias = RecognitionConfig
 
 @typing.final
 class StreamingRecognitionConfig(google.protobuf.message.Message):
@@ -335,17 +341,17 @@ class StreamingRecognitionConfig(google.protobuf.message.Message):
     interim_results: builtins.bool
     """Send results that are not final while an utterance is spoken."""
     @property
-    def config(self) -> global___RecognitionConfig: ...
+    def config(self) -> Global___RecognitionConfig: ...
     def __init__(
         self,
         *,
-        config: global___RecognitionConfig | None = ...,
+        config: Global___RecognitionConfig | None = ...,
         interim_results: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["config", b"config"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["config", b"config", "interim_results", b"interim_results"]) -> None: ...
 
-global___StreamingRecognitionConfig = StreamingRecognitionConfig
+Global___StreamingRecognitionConfig: typing_extensions.TypeAlias = StreamingRecognitionConfig
 
 @typing.final
 class SpeakerDiarizationConfig(google.protobuf.message.Message):
@@ -365,7 +371,7 @@ class SpeakerDiarizationConfig(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["enable_speaker_diarization", b"enable_speaker_diarization", "max_speaker_count", b"max_speaker_count"]) -> None: ...
 
-global___SpeakerDiarizationConfig = SpeakerDiarizationConfig
+Global___SpeakerDiarizationConfig: typing_extensions.TypeAlias = SpeakerDiarizationConfig
 
 @typing.final
 class SpeechContext(google.protobuf.message.Message):
@@ -387,7 +393,7 @@ class SpeechContext(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["boost", b"boost", "phrases", b"phrases"]) -> None: ...
 
-global___SpeechContext = SpeechContext
+Global___SpeechContext: typing_extensions.TypeAlias = SpeechContext
 
 @typing.final
 class RecognizeResponse(google.protobuf.message.Message):
@@ -396,7 +402,7 @@ class RecognizeResponse(google.protobuf.message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     ID_FIELD_NUMBER: builtins.int
     @property
-    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpeechRecognitionResult]:
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SpeechRecognitionResult]:
         """One for each utterance, in order. Empty when nothing was said. The transcripts make up the whole text when they are
         joined as they are.
         """
@@ -408,13 +414,13 @@ class RecognizeResponse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        results: collections.abc.Iterable[global___SpeechRecognitionResult] | None = ...,
+        results: collections.abc.Iterable[Global___SpeechRecognitionResult] | None = ...,
         id: parakeetd_proto.riva_common_pb2.RequestId | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["id", b"id"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["id", b"id", "results", b"results"]) -> None: ...
 
-global___RecognizeResponse = RecognizeResponse
+Global___RecognizeResponse: typing_extensions.TypeAlias = RecognizeResponse
 
 @typing.final
 class SpeechRecognitionResult(google.protobuf.message.Message):
@@ -428,19 +434,19 @@ class SpeechRecognitionResult(google.protobuf.message.Message):
     audio_processed: builtins.float
     """Seconds of audio processed up to this result."""
     @property
-    def alternatives(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpeechRecognitionAlternative]:
+    def alternatives(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SpeechRecognitionAlternative]:
         """Exactly one."""
 
     def __init__(
         self,
         *,
-        alternatives: collections.abc.Iterable[global___SpeechRecognitionAlternative] | None = ...,
+        alternatives: collections.abc.Iterable[Global___SpeechRecognitionAlternative] | None = ...,
         channel_tag: builtins.int = ...,
         audio_processed: builtins.float = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["alternatives", b"alternatives", "audio_processed", b"audio_processed", "channel_tag", b"channel_tag"]) -> None: ...
 
-global___SpeechRecognitionResult = SpeechRecognitionResult
+Global___SpeechRecognitionResult: typing_extensions.TypeAlias = SpeechRecognitionResult
 
 @typing.final
 class SpeechRecognitionAlternative(google.protobuf.message.Message):
@@ -457,7 +463,7 @@ class SpeechRecognitionAlternative(google.protobuf.message.Message):
     confidence: builtins.float
     """0 to 1: geometric mean of the tokens' probabilities."""
     @property
-    def words(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WordInfo]:
+    def words(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WordInfo]:
         """Filled if `enable_word_time_offsets` is set."""
 
     @property
@@ -469,12 +475,12 @@ class SpeechRecognitionAlternative(google.protobuf.message.Message):
         *,
         transcript: builtins.str = ...,
         confidence: builtins.float = ...,
-        words: collections.abc.Iterable[global___WordInfo] | None = ...,
+        words: collections.abc.Iterable[Global___WordInfo] | None = ...,
         language_code: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "language_code", b"language_code", "transcript", b"transcript", "words", b"words"]) -> None: ...
 
-global___SpeechRecognitionAlternative = SpeechRecognitionAlternative
+Global___SpeechRecognitionAlternative: typing_extensions.TypeAlias = SpeechRecognitionAlternative
 
 @typing.final
 class WordInfo(google.protobuf.message.Message):
@@ -509,7 +515,7 @@ class WordInfo(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "end_time", b"end_time", "language_code", b"language_code", "speaker_tag", b"speaker_tag", "start_time", b"start_time", "word", b"word"]) -> None: ...
 
-global___WordInfo = WordInfo
+Global___WordInfo: typing_extensions.TypeAlias = WordInfo
 
 @typing.final
 class StreamingRecognizeResponse(google.protobuf.message.Message):
@@ -518,7 +524,7 @@ class StreamingRecognizeResponse(google.protobuf.message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     ID_FIELD_NUMBER: builtins.int
     @property
-    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StreamingRecognitionResult]:
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StreamingRecognitionResult]:
         """Exactly one."""
 
     @property
@@ -528,13 +534,13 @@ class StreamingRecognizeResponse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        results: collections.abc.Iterable[global___StreamingRecognitionResult] | None = ...,
+        results: collections.abc.Iterable[Global___StreamingRecognitionResult] | None = ...,
         id: parakeetd_proto.riva_common_pb2.RequestId | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["id", b"id"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["id", b"id", "results", b"results"]) -> None: ...
 
-global___StreamingRecognizeResponse = StreamingRecognizeResponse
+Global___StreamingRecognizeResponse: typing_extensions.TypeAlias = StreamingRecognizeResponse
 
 @typing.final
 class PipelineStates(google.protobuf.message.Message):
@@ -554,7 +560,7 @@ class PipelineStates(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["vad_probabilities", b"vad_probabilities"]) -> None: ...
 
-global___PipelineStates = PipelineStates
+Global___PipelineStates: typing_extensions.TypeAlias = PipelineStates
 
 @typing.final
 class StreamingRecognitionResult(google.protobuf.message.Message):
@@ -575,25 +581,25 @@ class StreamingRecognitionResult(google.protobuf.message.Message):
     audio_processed: builtins.float
     """Seconds of audio processed up to this result."""
     @property
-    def alternatives(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpeechRecognitionAlternative]:
+    def alternatives(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SpeechRecognitionAlternative]:
         """Exactly one."""
 
     @property
-    def pipeline_states(self) -> global___PipelineStates:
+    def pipeline_states(self) -> Global___PipelineStates:
         """Never sent."""
 
     def __init__(
         self,
         *,
-        alternatives: collections.abc.Iterable[global___SpeechRecognitionAlternative] | None = ...,
+        alternatives: collections.abc.Iterable[Global___SpeechRecognitionAlternative] | None = ...,
         is_final: builtins.bool = ...,
         stability: builtins.float = ...,
         channel_tag: builtins.int = ...,
         audio_processed: builtins.float = ...,
-        pipeline_states: global___PipelineStates | None = ...,
+        pipeline_states: Global___PipelineStates | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_pipeline_states", b"_pipeline_states", "pipeline_states", b"pipeline_states"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["_pipeline_states", b"_pipeline_states", "alternatives", b"alternatives", "audio_processed", b"audio_processed", "channel_tag", b"channel_tag", "is_final", b"is_final", "pipeline_states", b"pipeline_states", "stability", b"stability"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_pipeline_states", b"_pipeline_states"]) -> typing.Literal["pipeline_states"] | None: ...
 
-global___StreamingRecognitionResult = StreamingRecognitionResult
+Global___StreamingRecognitionResult: typing_extensions.TypeAlias = StreamingRecognitionResult

@@ -13,7 +13,13 @@ import collections.abc
 import grpc
 import grpc.aio
 import parakeetd_proto.riva_asr_pb2
+import sys
 import typing
+
+if sys.version_info >= (3, 13):
+    import typing as typing_extensions
+else:
+    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -22,60 +28,120 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-class RivaSpeechRecognitionStub:
-    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
-    Recognize: grpc.UnaryUnaryMultiCallable[
+GRPC_GENERATED_VERSION: str
+GRPC_VERSION: str
+_RivaSpeechRecognitionRecognizeType = typing_extensions.TypeVar(
+    '_RivaSpeechRecognitionRecognizeType',
+    grpc.UnaryUnaryMultiCallable[
         parakeetd_proto.riva_asr_pb2.RecognizeRequest,
         parakeetd_proto.riva_asr_pb2.RecognizeResponse,
-    ]
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.riva_asr_pb2.RecognizeRequest,
+        parakeetd_proto.riva_asr_pb2.RecognizeResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.riva_asr_pb2.RecognizeRequest,
+        parakeetd_proto.riva_asr_pb2.RecognizeResponse,
+    ],
+)
+
+_RivaSpeechRecognitionStreamingRecognizeType = typing_extensions.TypeVar(
+    '_RivaSpeechRecognitionStreamingRecognizeType',
+    grpc.StreamStreamMultiCallable[
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
+    ],
+    default=grpc.StreamStreamMultiCallable[
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
+        parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
+    ],
+)
+
+_RivaSpeechRecognitionGetRivaSpeechRecognitionConfigType = typing_extensions.TypeVar(
+    '_RivaSpeechRecognitionGetRivaSpeechRecognitionConfigType',
+    grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
+        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
+    ],
+)
+
+class RivaSpeechRecognitionStub(typing.Generic[_RivaSpeechRecognitionRecognizeType, _RivaSpeechRecognitionStreamingRecognizeType, _RivaSpeechRecognitionGetRivaSpeechRecognitionConfigType]):
+    @typing.overload
+    def __init__(self: RivaSpeechRecognitionStub[
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.riva_asr_pb2.RecognizeRequest,
+            parakeetd_proto.riva_asr_pb2.RecognizeResponse,
+        ],
+        grpc.StreamStreamMultiCallable[
+            parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
+            parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
+            parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
+        ],
+    ], channel: grpc.Channel) -> None: ...
+
+    @typing.overload
+    def __init__(self: RivaSpeechRecognitionStub[
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.riva_asr_pb2.RecognizeRequest,
+            parakeetd_proto.riva_asr_pb2.RecognizeResponse,
+        ],
+        grpc.aio.StreamStreamMultiCallable[
+            parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
+            parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
+            parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
+        ],
+    ], channel: grpc.aio.Channel) -> None: ...
+
+    Recognize: _RivaSpeechRecognitionRecognizeType
     """A whole recording in one message, at most 64 MiB. Answers when all of it is recognised.
 
     INVALID_ARGUMENT: the audio cannot be read, or a field has an impossible value. RESOURCE_EXHAUSTED: the message
     is too long, or too many streams are open. UNAVAILABLE: the daemon is shutting down.
     """
 
-    StreamingRecognize: grpc.StreamStreamMultiCallable[
-        parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
-        parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
-    ]
+    StreamingRecognize: _RivaSpeechRecognitionStreamingRecognizeType
     """Audio while it is spoken. The first message carries `streaming_config`, each later one `audio_content`. A final
     result is sent at the end of each utterance, not only when the client has finished sending.
 
     Errors as for Recognize, and DEADLINE_EXCEEDED: nothing arrived for longer than the idle limit.
     """
 
-    GetRivaSpeechRecognitionConfig: grpc.UnaryUnaryMultiCallable[
-        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
-        parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
-    ]
+    GetRivaSpeechRecognitionConfig: _RivaSpeechRecognitionGetRivaSpeechRecognitionConfigType
     """The models that are served."""
 
-class RivaSpeechRecognitionAsyncStub:
-    Recognize: grpc.aio.UnaryUnaryMultiCallable[
+RivaSpeechRecognitionAsyncStub: typing_extensions.TypeAlias = RivaSpeechRecognitionStub[
+    grpc.aio.UnaryUnaryMultiCallable[
         parakeetd_proto.riva_asr_pb2.RecognizeRequest,
         parakeetd_proto.riva_asr_pb2.RecognizeResponse,
-    ]
-    """A whole recording in one message, at most 64 MiB. Answers when all of it is recognised.
-
-    INVALID_ARGUMENT: the audio cannot be read, or a field has an impossible value. RESOURCE_EXHAUSTED: the message
-    is too long, or too many streams are open. UNAVAILABLE: the daemon is shutting down.
-    """
-
-    StreamingRecognize: grpc.aio.StreamStreamMultiCallable[
+    ],
+    grpc.aio.StreamStreamMultiCallable[
         parakeetd_proto.riva_asr_pb2.StreamingRecognizeRequest,
         parakeetd_proto.riva_asr_pb2.StreamingRecognizeResponse,
-    ]
-    """Audio while it is spoken. The first message carries `streaming_config`, each later one `audio_content`. A final
-    result is sent at the end of each utterance, not only when the client has finished sending.
-
-    Errors as for Recognize, and DEADLINE_EXCEEDED: nothing arrived for longer than the idle limit.
-    """
-
-    GetRivaSpeechRecognitionConfig: grpc.aio.UnaryUnaryMultiCallable[
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
         parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigRequest,
         parakeetd_proto.riva_asr_pb2.RivaSpeechRecognitionConfigResponse,
-    ]
-    """The models that are served."""
+    ],
+]
 
 class RivaSpeechRecognitionServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod

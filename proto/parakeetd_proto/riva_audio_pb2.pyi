@@ -53,4 +53,4 @@ OGGOPUS: AudioEncoding.ValueType  # 4
 """Opus in an OGG container. Rate and channels are read from it."""
 ALAW: AudioEncoding.ValueType  # 20
 """G.711 A-law, 8 bits a sample, channels interleaved."""
-global___AudioEncoding = AudioEncoding
+Global___AudioEncoding: typing_extensions.TypeAlias = AudioEncoding

@@ -95,7 +95,7 @@ class RpcServer:
         """End: health first, then new streams are refused, then those in progress finish.
 
         A client that goes on sending after `grace_seconds` is answered for what it sent, and its stream ends
-        with UNAVAILABLE. What is still there `flush_seconds` later is cancelled. Takes two seconds more at most.
+        with UNAVAILABLE. What is left `flush_seconds` later is cancelled. Takes two seconds more at most.
         """
         try:
             # A client that watches health and does not read must not hold this up.

@@ -1,0 +1,81 @@
+"""A small client, for the demo and for looking at a running daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+import numpy as np
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.audio.sources.file import read_audio
+from parakeetd.errors import ParakeetError
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_asr_pb2_grpc
+from parakeetd_proto import riva_audio_pb2 as audio
+
+CHUNK_SECONDS: Final = 0.02
+"""What microphone clients send at a time."""
+
+
+class CallFailed(ParakeetError):
+    """A server that cannot be reached, or that ended a call with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What has been recognised of an utterance."""
+
+    text: str
+    is_final: bool
+    """False: a later line replaces this one."""
+
+
+async def stream_file(address: str, path: Path, *, real_time: bool = True) -> AsyncGenerator[Line, None]:
+    """Send an audio file to a server as a microphone would, and yield what it recognises.
+
+    Use it under `contextlib.aclosing`, so that a caller that stops early ends the stream.
+
+    Args:
+        address: as the server prints it, such as `127.0.0.1:50051` or `unix:/path`.
+        real_time: send at the pace of the recording, otherwise as fast as the server takes it.
+
+    Raises:
+        AudioError: the file cannot be read.
+        CallFailed: the server is not there, or answers with an error.
+    """
+    samples = await asyncio.to_thread(read_audio, path)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+        call = stub.StreamingRecognize(_requests(samples, real_time=real_time))
+        try:
+            async for response in call:
+                for result in response.results:
+                    yield Line(result.alternatives[0].transcript.strip(), result.is_final)
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(f"server {address}: {error.code().name}: {error.details()}") from error
+        finally:
+            call.cancel()
+
+
+async def _requests(samples: Samples, *, real_time: bool) -> AsyncIterator[asr.StreamingRecognizeRequest]:
+    config = asr.RecognitionConfig(
+        encoding=audio.LINEAR_PCM, sample_rate_hertz=SAMPLE_RATE, audio_channel_count=1
+    )
+    yield asr.StreamingRecognizeRequest(
+        streaming_config=asr.StreamingRecognitionConfig(config=config, interim_results=True)
+    )
+    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
+    clock = asyncio.get_running_loop()
+    begun = clock.time()
+    size = round(CHUNK_SECONDS * SAMPLE_RATE)
+    for at in range(0, len(pcm), size):
+        chunk = pcm[at : at + size]
+        if real_time:
+            # A microphone hands over a chunk when its last sample has been heard.
+            await asyncio.sleep(max(0.0, begun + (at + len(chunk)) / SAMPLE_RATE - clock.time()))
+        yield asr.StreamingRecognizeRequest(audio_content=chunk.tobytes())
