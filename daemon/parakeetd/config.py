@@ -154,7 +154,9 @@ def default_model(installed: list[str]) -> str:
     """
     full = [name for name in installed if name != EMBEDDED.name]
     if len(full) > 1:
-        raise ConfigError(f"several models are installed ({', '.join(full)}); name one with --model or model.name")
+        raise ConfigError(
+            f"several models are installed ({', '.join(full)}); name one with --model or model.name"
+        )
     return full[0] if full else EMBEDDED.name
 
 
@@ -168,7 +170,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
                 f"unknown key {where + '.' if where else ''}{unknown[0]}; "
                 f"{'table ' + where if where else 'the file'} knows: {', '.join(hints)}"
             )
-        built = {key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()}
+        built = {
+            key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()
+        }
         return typing.cast(type, kind)(**built)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and isinstance(value, list):

@@ -30,7 +30,9 @@ class Check:
 def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> list[Check]:
     """All checks, in the order in which a person would look."""
     paths = replace(paths, models=models) if models else paths
-    versions = f"parakeetd {__version__}, Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}"
+    versions = (
+        f"parakeetd {__version__}, Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}"
+    )
     checks = [Check("versions", "ok", versions)]
     config = Config()
     try:
@@ -39,7 +41,9 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> lis
         checks.append(Check("configuration", "problem", str(error)))
     else:
         used = config_file or paths.config_file
-        checks.append(Check("configuration", "ok", f"{used}{'' if used.is_file() else ' (absent: defaults)'}"))
+        checks.append(
+            Check("configuration", "ok", f"{used}{'' if used.is_file() else ' (absent: defaults)'}")
+        )
     checks += [_device("cpu"), _device("cuda", required=config.device.choice == "cuda")]
     checks += _models(paths)
     checks += _addresses(config.server.listen or paths.default_listen)
@@ -96,4 +100,7 @@ def _target(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
     if address.startswith("unix:"):
         return socket.AF_UNIX, address.removeprefix("unix:")
     host, _, port = address.rpartition(":")
-    return socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port) if port.isdigit() else 0)
+    return socket.AF_INET6 if ":" in host else socket.AF_INET, (
+        host.strip("[]"),
+        int(port) if port.isdigit() else 0,
+    )

@@ -1,9 +1,9 @@
 """The Python API: load a model, transcribe files and arrays.
 
-    import parakeetd
+import parakeetd
 
-    with parakeetd.load("demo") as model:
-        print(model.transcribe("speech.wav").text)
+with parakeetd.load("demo") as model:
+    print(model.transcribe("speech.wav").text)
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Model(AbstractContextManager["Model"]):
         """Recognise a recording.
 
         Args:
-            audio: path of a file that libsndfile reads (WAV, FLAC, OGG, MP3...), or samples: [n] or [n, channels], int16, int32
-                or floating point with full scale 1.0.
+            audio: path of a file that libsndfile reads (WAV, FLAC, OGG, MP3...), or samples: [n] or [n, channels],
+                int16, int32 or floating point with full scale 1.0.
             sample_rate: of the samples in Hz; a file says its own.
             vad: `webrtc` cuts the recording at pauses, `off` only where a segment gets too long.
             progress: told the seconds of audio read so far.

@@ -82,7 +82,11 @@ class LiveNemo:
         hypothesis = self._model.transcribe([samples], batch_size=1, verbose=False, return_hypotheses=True)[0]
         if isinstance(hypothesis, list):
             hypothesis = hypothesis[0]
-        return hypothesis.text, [int(i) for i in hypothesis.y_sequence], [int(t) for t in hypothesis.timestamp]
+        return (
+            hypothesis.text,
+            [int(i) for i in hypothesis.y_sequence],
+            [int(t) for t in hypothesis.timestamp],
+        )
 
 
 def report(rows: Sequence[Row]) -> None:
@@ -99,7 +103,10 @@ def report(rows: Sequence[Row]) -> None:
             wer((row.reference, row.ours) for row in group if row.reference),
             wer((row.reference, row.ours_vad) for row in group if row.reference),
         ]
-        shown = [f"{'-' if rate is None else format(rate, '.2f'):>{n}}" for rate, n in zip(rates, (9, 7, 13), strict=True)]
+        shown = [
+            f"{'-' if rate is None else format(rate, '.2f'):>{n}}"
+            for rate, n in zip(rates, (9, 7, 13), strict=True)
+        ]
         print(f"{name:16} {len(group):6} {f'{equal}/{len(compared)}':>8} {' '.join(shown)}")
 
 
@@ -112,7 +119,9 @@ def long_recordings(folder: Path, model: parakeetd.Model) -> None:
             pieces = [{"start": start, "end": end, "transcript": text} for start, end, text in pieces]
         samples = read_audio(audio)
         alone = [
-            model.transcribe(samples[int(p["start"] * SAMPLE_RATE) : int(p["end"] * SAMPLE_RATE)], vad="off").text
+            model.transcribe(
+                samples[int(p["start"] * SAMPLE_RATE) : int(p["end"] * SAMPLE_RATE)], vad="off"
+            ).text
             for p in pieces
         ]
         reference = " ".join(p["transcript"] for p in pieces)
@@ -125,7 +134,9 @@ def long_recordings(folder: Path, model: parakeetd.Model) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--nemo", type=Path, metavar="FILE.nemo|FOLDER")
     parser.add_argument("--model", default="demo", help="installed bundle (default: demo)")
@@ -134,7 +145,9 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print each text that differs from NeMo's")
     arguments = parser.parse_args()
 
-    manifest = [json.loads(line) for line in (arguments.folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    manifest = [
+        json.loads(line) for line in (arguments.folder / "manifest.jsonl").read_text("utf-8").splitlines()
+    ]
     manifest = [row for row in manifest if row["file"].startswith(arguments.only)]
     live = LiveNemo(arguments.nemo) if arguments.nemo and arguments.nemo.is_file() else None
     stored = stored_nemo(arguments.nemo) if arguments.nemo and live is None else {}
@@ -153,7 +166,14 @@ def main() -> int:
                 wrong_times += [(t.id, t.frame) for t in _tokens(ours)] != list(zip(ids, frames, strict=True))
             reference = entry.get("transcript")
             rows.append(
-                Row(str(Path(entry["file"]).parent), entry["file"], reference, nemo, ours.text, model.transcribe(file).text)
+                Row(
+                    str(Path(entry["file"]).parent),
+                    entry["file"],
+                    reference,
+                    nemo,
+                    ours.text,
+                    model.transcribe(file).text,
+                )
             )
             if arguments.show and nemo is not None and nemo != ours.text:
                 print(f"{entry['file']}\n  NeMo: {nemo}\n  ours: {ours.text}")

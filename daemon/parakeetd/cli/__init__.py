@@ -46,7 +46,7 @@ def parakeetd(context: click.Context, debug: bool) -> None:
     """
     context.obj = debug
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
+        level=logging.DEBUG if debug else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
         stream=sys.stderr,
     )
@@ -54,7 +54,11 @@ def parakeetd(context: click.Context, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit the process."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        # Wherever it stands: people add it to the end of the command that failed.
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     try:
         code = parakeetd.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -129,7 +129,7 @@ def write_atomically(target: Path, text: str) -> None:
                 # The temporary file is private to the user; the result gets what any new file gets.
                 os.umask(mask := os.umask(0))
                 os.fchmod(file.fileno(), 0o666 & ~mask)
-                os.replace(file.name, target)
+                Path(file.name).replace(target)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise

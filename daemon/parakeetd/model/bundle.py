@@ -132,7 +132,9 @@ class Bundle:
             if not file.is_file():
                 raise BundleError(path, f"{name} is missing; convert the model again with --force")
             if (size := file.stat().st_size) != entry.bytes:
-                raise BundleError(path, f"{name} has {size} bytes, the manifest says {entry.bytes}: it is damaged")
+                raise BundleError(
+                    path, f"{name} has {size} bytes, the manifest says {entry.bytes}: it is damaged"
+                )
         return cls(path, manifest)
 
     def checked(self, names: Iterable[str]) -> list[Path]:

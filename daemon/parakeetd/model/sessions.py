@@ -51,7 +51,9 @@ class Session:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> list[NDArray[Any]]:
         """The named outputs (all, in the graph's order, when not given) for these inputs."""
         results: list[NDArray[Any]] = self._session.run(outputs or self._outputs, dict(inputs))
         return results

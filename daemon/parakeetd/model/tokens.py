@@ -42,7 +42,9 @@ class Vocabulary:
         for number, line in enumerate(lines):
             piece, _, token_id = line.rpartition(" ")
             if not piece or token_id != str(number):
-                raise BundleError(path.parent, f"{path.name} line {number + 1} is not 'piece {number}': {line!r}")
+                raise BundleError(
+                    path.parent, f"{path.name} line {number + 1} is not 'piece {number}': {line!r}"
+                )
             pieces.append(piece)
         if pieces[-1] != BLANK:
             raise BundleError(path.parent, f"{path.name} does not end in {BLANK}")

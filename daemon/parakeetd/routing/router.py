@@ -79,7 +79,9 @@ class Router:
                 raise Closed("the daemon is shutting down and takes no new segments")
             waiting = sum(worker.queued for worker in self._workers.values())
             if waiting >= self._max_queued:
-                raise Overloaded(f"{waiting} segments are waiting, the limit is {self._max_queued}; try again later")
+                raise Overloaded(
+                    f"{waiting} segments are waiting, the limit is {self._max_queued}; try again later"
+                )
             self._unanswered.add(job.future)
             job.future.add_done_callback(self._unanswered.discard)
         self._dispatch(job, None)

@@ -45,7 +45,9 @@ class SessionSettings:
     def cutter(self, segmentation: Segmentation | None = None, *, whole: bool = False) -> Cutter:
         """A cutter for a new stream; `whole` cuts only at the maximum length."""
         name: DetectorName = "off" if whole else self.detector
-        return Cutter(open_detector(name, aggressiveness=self.aggressiveness), segmentation or self.segmentation)
+        return Cutter(
+            open_detector(name, aggressiveness=self.aggressiveness), segmentation or self.segmentation
+        )
 
 
 class Sessions:
@@ -128,7 +130,9 @@ class Sessions:
         if self.draining:
             raise Closed("the daemon is shutting down and takes no new streams")
         if self._active >= self.settings.max_streams:
-            raise Overloaded(f"{self._active} streams are open, the limit is server.max_streams; try again later")
+            raise Overloaded(
+                f"{self._active} streams are open, the limit is server.max_streams; try again later"
+            )
         self._active += 1
         self._all_ended.clear()
         try:

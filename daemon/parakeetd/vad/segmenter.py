@@ -38,9 +38,13 @@ class Segmentation:
                 f"not {self.onset_ms} and {self.onset_window_ms}"
             )
         if not 100 <= self.end_silence_ms <= 10_000:
-            raise ConfigError(f"segmentation.end_silence_ms must be 100 to 10000 ms, not {self.end_silence_ms}")
+            raise ConfigError(
+                f"segmentation.end_silence_ms must be 100 to 10000 ms, not {self.end_silence_ms}"
+            )
         if not 2_000 <= self.max_segment_ms <= 300_000:
-            raise ConfigError(f"segmentation.max_segment_ms must be 2000 to 300000 ms, not {self.max_segment_ms}")
+            raise ConfigError(
+                f"segmentation.max_segment_ms must be 2000 to 300000 ms, not {self.max_segment_ms}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

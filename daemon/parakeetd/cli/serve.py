@@ -1,0 +1,63 @@
+"""`parakeetd serve`: the daemon in the foreground, as systemd wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import click
+
+from parakeetd import app
+from parakeetd.cli import options
+from parakeetd.config import Config, DeviceChoice, Paths, read_config
+
+
+@click.command("serve")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Configuration (TOML), instead of ~/.config/parakeetd/config.toml.",
+)
+@options.MODEL
+@options.MODELS
+@options.DEVICE
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="ADDR",
+    help="HOST:PORT on this machine or unix:PATH; may be repeated; port 0 takes a free one. "
+    "Default: 127.0.0.1:50051 and unix:$XDG_RUNTIME_DIR/parakeetd/parakeetd.sock.",
+)
+def command(
+    config_file: Path | None,
+    model: str | None,
+    models: Path | None,
+    device: str | None,
+    listen: tuple[str, ...],
+) -> None:
+    """Serve speech recognition over gRPC until SIGTERM or Ctrl-C.
+
+    NVIDIA Riva clients work against it unmodified. Flags come before the configuration file.
+    """
+    # A daemon says what it serves and on what; the other commands only what went wrong.
+    logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    paths = Paths.from_environment()
+    if models:
+        paths = replace(paths, models=models)
+    config = _overridden(read_config(config_file, paths), model, device, listen)
+    asyncio.run(app.run(config, paths, say=lambda line: click.echo(line, err=True)))
+
+
+def _overridden(config: Config, model: str | None, device: str | None, listen: tuple[str, ...]) -> Config:
+    if model:
+        config = replace(config, model=replace(config.model, name=model))
+    if device:
+        config = replace(config, device=replace(config.device, choice=cast(DeviceChoice, device)))
+    if listen:
+        config = replace(config, server=replace(config.server, listen=listen))
+    return config
