@@ -5,7 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EUROPEAN = (
-    *("bg", "hr", "cs", "da", "nl", "en", "et", "fi", "fr", "de", "el", "hu", "it", "lv", "lt", "mt", "pl", "pt"),
+    *(
+        "bg",
+        "hr",
+        "cs",
+        "da",
+        "nl",
+        "en",
+        "et",
+        "fi",
+        "fr",
+        "de",
+        "el",
+        "hu",
+        "it",
+        "lv",
+        "lt",
+        "mt",
+        "pl",
+        "pt",
+    ),
     *("ro", "sk", "sl", "es", "sv", "ru", "uk"),
 )
 """BCP-47 tags of the 25 languages of parakeet-tdt-0.6b-v3, as its model card lists them."""

@@ -16,7 +16,7 @@ def write_ctc(model: Any, path: Path) -> None:
 
     head = model.ctc_decoder
 
-    class Head(torch.nn.Module):
+    class Head(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layers = head.decoder_layers
@@ -31,7 +31,10 @@ def write_ctc(model: Any, path: Path) -> None:
             str(path),
             input_names=["encoder_outputs"],
             output_names=["logprobs"],
-            dynamic_axes={"encoder_outputs": {0: "batch", 2: "frames"}, "logprobs": {0: "batch", 1: "frames"}},
+            dynamic_axes={
+                "encoder_outputs": {0: "batch", 2: "frames"},
+                "logprobs": {0: "batch", 1: "frames"},
+            },
             opset_version=OPSET,
             dynamo=False,
         )

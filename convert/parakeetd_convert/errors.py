@@ -20,7 +20,10 @@ class UnsupportedModel(InputError):
 
 
 class BundleExists(InputError):
-    """A bundle of this name is there already."""
+    """A bundle of this name is there already, and it was not to be replaced."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists; replace it with --force or choose another --name")
 
 
 class MissingToolchain(ParakeetError):

@@ -36,7 +36,9 @@ def gather(source: Path, target: Path) -> None:
     import onnx
 
     model = onnx.load(source, load_external_data=False)
-    external = [tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    external = [
+        tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
     if not external:
         source.replace(target)
         return

@@ -12,9 +12,10 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from parakeetd.model.bundle import Architecture, sha256
 from parakeetd_convert.errors import NemoFileError, UnsupportedModel
@@ -23,6 +24,9 @@ from parakeetd_convert.toolchain import quiet
 CONFIG = "model_config.yaml"
 WEIGHTS = "model_weights.ckpt"
 CLASSES = ("EncDecRNNTBPEModel", "EncDecHybridRNNTCTCBPEModel")
+
+_MODES: tuple[Literal["r:", "r:gz"], ...] = ("r:", "r:gz")
+"""Files of before NeMo 1.7 are compressed."""
 
 MAX_MEMBERS = 1_000
 MAX_BYTES = 32 << 30
@@ -39,8 +43,6 @@ class Loaded:
     model: Any
     """The NeMo model, on the CPU, in evaluation mode, with NeMo's default greedy decoding."""
     nemo_class: str
-    file: str
-    """Base name of the `.nemo` file."""
     sha256: str
 
 
@@ -58,19 +60,36 @@ def load(file: Path) -> Loaded:
     _use_greedy_decoding(model)
     if not model.joint.num_extra_outputs or model.cfg.decoding.get("model_type") != "tdt":
         raise UnsupportedModel(f"{file}: {nemo_class} without TDT durations; only TDT models are converted")
-    return Loaded(model=model, nemo_class=nemo_class, file=file.name, sha256=sha256(file))
+    return Loaded(model=model, nemo_class=nemo_class, sha256=sha256(file))
+
+
+def inspect(file: Path) -> None:
+    """Check a `.nemo` file's members without unpacking anything; needs neither torch nor NeMo.
+
+    Raises:
+        NemoFileError: as `unpack`.
+    """
+    with _explained(file), _open(file) as archive:
+        _checked_members(file, archive, shutil.disk_usage(tempfile.gettempdir()).free)
 
 
 def unpack(file: Path, folder: Path) -> None:
     """Unpack a `.nemo` file into `folder`, after checking every member.
 
     Raises:
-        NemoFileError: nothing has been written when a member is unsafe; the message names it.
+        NemoFileError: not an archive, damaged, or with an unsafe member, which the message names; then
+            nothing has been written.
     """
+    with _explained(file), _open(file) as archive:
+        members = _checked_members(file, archive, shutil.disk_usage(folder).free)
+        archive.extractall(folder, members, filter="data")
+
+
+@contextlib.contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn what reading an archive can raise into one line about this file."""
     try:
-        with _open(file) as archive:
-            members = _checked_members(file, archive, shutil.disk_usage(folder).free)
-            archive.extractall(folder, members, filter="data")
+        yield
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise NemoFileError(file, f"the archive is damaged ({error}); fetch it again") from error
     except FileNotFoundError:
@@ -80,10 +99,9 @@ def unpack(file: Path, folder: Path) -> None:
 
 
 def _open(file: Path) -> tarfile.TarFile:
-    # Files of before NeMo 1.7 are compressed.
-    for mode in ("r:", "r:gz"):
+    for mode in _MODES:
         with contextlib.suppress(tarfile.ReadError):
-            return tarfile.open(file, mode)  # type: ignore[call-overload,no-any-return]
+            return tarfile.open(file, mode)
     raise NemoFileError(file, "is not a .nemo file (not a tar archive)")
 
 
@@ -101,7 +119,8 @@ def _checked_members(file: Path, archive: tarfile.TarFile, free_bytes: int) -> l
             raise NemoFileError(file, f"refused: it unpacks to more than {MAX_BYTES >> 30} GiB")
     if total > free_bytes:
         raise NemoFileError(
-            file, f"needs {total >> 20} MiB to unpack, {free_bytes >> 20} MiB are free in {tempfile.gettempdir()}"
+            file,
+            f"needs {total >> 20} MiB to unpack, {free_bytes >> 20} MiB are free in {tempfile.gettempdir()}",
         )
     names = {PurePosixPath(member.name).as_posix() for member in members if member.isreg()}
     for needed in (CONFIG, WEIGHTS):
@@ -138,11 +157,14 @@ def _read_config(file: Path, folder: Path) -> tuple[Any, str]:
     nemo_class = target.rpartition(".")[2]
     if nemo_class not in CLASSES:
         raise UnsupportedModel(
-            f"{file}: {nemo_class or 'a model without a class name'} cannot be converted, only {' and '.join(CLASSES)}"
+            f"{file}: {nemo_class or 'a model without a class name'} cannot be converted, "
+            f"only {' and '.join(CLASSES)}"
         )
     for key, value in _strings(OmegaConf.to_container(config, resolve=False), ""):
         if value.startswith("nemo:") and PurePosixPath(value).name != value:
-            raise NemoFileError(file, f"refused: {CONFIG} has {key}={value!r}, which leads outside the archive")
+            raise NemoFileError(
+                file, f"refused: {CONFIG} has {key}={value!r}, which leads outside the archive"
+            )
     # Data sets of the training are not at hand; without them NeMo does not look for them.
     for section in ("train_ds", "validation_ds", "test_ds"):
         config[section] = None
@@ -198,6 +220,7 @@ def _use_greedy_decoding(model: Any) -> None:
     config = OmegaConf.create(OmegaConf.to_container(model.cfg.decoding, resolve=True))
     with open_dict(config):
         config.strategy = "greedy_batch"
+        config.tdt_include_token_duration = True
         greedy = config.setdefault("greedy", {})
         if not greedy.get("max_symbols") and not greedy.get("max_symbols_per_step"):
             config.greedy.max_symbols = DEFAULT_MAX_SYMBOLS

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from parakeetd.errors import BundleError
 from parakeetd.model.bundle import (
     LOG_MEL_GRAPH,
     Architecture,
@@ -21,11 +23,14 @@ from parakeetd.model.bundle import (
     write_manifest,
 )
 from parakeetd_convert import verify
+from parakeetd_convert.clips import verification_batches
 from parakeetd_convert.ctc import write_ctc
 from parakeetd_convert.encoder import write_encoder
+from parakeetd_convert.errors import BundleExists
 from parakeetd_convert.frontend import read_front_end, write_front_end
-from parakeetd_convert.nemo import Loaded, load, read_architecture
+from parakeetd_convert.nemo import inspect, load, read_architecture
 from parakeetd_convert.publish import publish, staging
+from parakeetd_convert.reference import listen
 from parakeetd_convert.tokens import write_tokens
 from parakeetd_convert.toolchain import load_toolchain, versions
 from parakeetd_convert.transducer import write_decoder_joint
@@ -47,6 +52,16 @@ class Job:
     licence: str = ""
     force: bool = False
     """Replace a bundle of this name."""
+    debug: bool = False
+    """Let NeMo and torch say what they have to say."""
+
+
+def already_there(job: Job) -> bool:
+    """A whole bundle of this name was made from the same file."""
+    try:
+        return Bundle.read(job.models / job.name).manifest.source.sha256 == sha256(job.file)
+    except BundleError:
+        return False
 
 
 def convert(job: Job, step: Step) -> Path:
@@ -55,17 +70,23 @@ def convert(job: Job, step: Step) -> Path:
     Raises:
         ParakeetError: nothing was published, and a bundle of this name that was there is untouched.
     """
+    if (job.models / job.name).exists() and not job.force:
+        # Said before minutes of work; publishing checks again.
+        raise BundleExists(job.models / job.name)
+    inspect(job.file)
     with step("Loading torch and NeMo"):
-        load_toolchain()
+        load_toolchain(chatty=job.debug)
     with staging(job.models, job.name) as folder:
         with step(f"Restoring {job.file.name}"):
             loaded = load(job.file)
-            architecture = read_architecture(loaded.model)
+        architecture = read_architecture(loaded.model)
+        source = Source(job.file.name, loaded.sha256, loaded.nemo_class, job.licence)
         # Before the export: it replaces modules of the model for good.
-        with step("Asking NeMo what it hears in the verification audio"):
-            reference = verify.listen(loaded.model)
-        write_graphs(loaded, architecture, folder, step)
-        manifest = describe(job, loaded, architecture, folder)
+        with step("Running NeMo on the verification audio"):
+            reference = listen(loaded.model, verification_batches(architecture.sample_rate))
+        write_graphs(loaded.model, architecture, folder, step)
+        del loaded  # its weights: verification holds those of the graphs
+        manifest = describe(job, source, architecture, folder)
         write_manifest(folder, manifest)
         with step("Verifying the graphs against NeMo"):
             measured = verify.check(Bundle.read(folder), reference)
@@ -75,13 +96,14 @@ def convert(job: Job, step: Step) -> Path:
     return job.models / job.name
 
 
-def write_graphs(loaded: Loaded, architecture: Architecture, folder: Path, step: Step) -> None:
+def write_graphs(model: Any, architecture: Architecture, folder: Path, step: Step) -> None:
     """Write every file of a float32 bundle but the manifest."""
-    model = loaded.model
     with step("Writing the log-mel graph and the tokens"):
         write_front_end(folder / LOG_MEL_GRAPH, read_front_end(model.preprocessor))
         write_tokens(model, folder)
-        (folder / "config.json").write_text(json.dumps(engine_config(architecture), indent=1) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(
+            json.dumps(engine_config(architecture), indent=1) + "\n", encoding="utf-8"
+        )
     # The small graphs first: the encoder's export changes the most and takes the most.
     with step("Exporting the prediction network and joint"):
         write_decoder_joint(model, folder / graph_file("decoder_joint-model", "fp32"), folder / "scratch")
@@ -102,7 +124,7 @@ def engine_config(architecture: Architecture) -> dict[str, str | int]:
     }
 
 
-def describe(job: Job, loaded: Loaded, architecture: Architecture, folder: Path) -> Manifest:
+def describe(job: Job, source: Source, architecture: Architecture, folder: Path) -> Manifest:
     """The manifest of the files in `folder`, before verification."""
     files = {
         file.relative_to(folder).as_posix(): FileEntry(sha256(file), file.stat().st_size)
@@ -111,7 +133,7 @@ def describe(job: Job, loaded: Loaded, architecture: Architecture, folder: Path)
     }
     return Manifest(
         name=job.name,
-        source=Source(file=loaded.file, sha256=loaded.sha256, nemo_class=loaded.nemo_class, licence=job.licence),
+        source=source,
         architecture=architecture,
         languages=job.languages,
         precisions=("fp32",),

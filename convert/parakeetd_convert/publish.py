@@ -22,8 +22,8 @@ _RENAME_EXCHANGE = 2
 def staging(models: Path, name: str) -> Iterator[Path]:
     """A new folder `.NAME.partial-XXXX` beside the place of the bundle, removed when the block fails.
 
-    What runs that died have left for this name is cleaned up first. A folder is locked while its run lives, so
-    that a second run leaves it alone.
+    What runs that died have left for this name is cleaned up first. A folder is locked while its run lives,
+    so that a second run leaves it alone.
 
     Raises:
         PublishError: the folder of models cannot be written.
@@ -36,7 +36,9 @@ def staging(models: Path, name: str) -> Iterator[Path]:
             folder.mkdir()
             lock = _lock(folder)
     except OSError as error:
-        raise PublishError(f"{models} cannot be written: {error.strerror or error}; choose another with --models") from error
+        raise PublishError(
+            f"{models} cannot be written: {error.strerror or error}; choose another with --models"
+        ) from error
     if lock is None:
         raise PublishError(f"{folder} is in use by another process")
     try:
@@ -74,7 +76,7 @@ def publish(folder: Path, target: Path, *, force: bool) -> None:
         if not target.exists():
             folder.rename(target)
         elif not force:
-            raise BundleExists(f"{target} exists; replace it with --force or choose another --name")
+            raise BundleExists(target)
         elif not _exchange(folder, target):
             _replace_in_two_steps(folder, target)
         _sync_folder(target.parent)

@@ -18,11 +18,15 @@ def ordered(vocabulary: Sequence[str] | Mapping[Any, Any]) -> list[str]:
         UnsupportedModel: ids are missing or taken twice, or a token cannot stand in a line of its own.
     """
     if isinstance(vocabulary, Mapping):
-        by_id = {int(k): str(v) for k, v in vocabulary.items()} if _keyed_by_id(vocabulary) else {
-            int(v): str(k) for k, v in vocabulary.items()
-        }
+        by_id = (
+            {int(k): str(v) for k, v in vocabulary.items()}
+            if _keyed_by_id(vocabulary)
+            else {int(v): str(k) for k, v in vocabulary.items()}
+        )
         if sorted(by_id) != list(range(len(vocabulary))):
-            raise UnsupportedModel(f"its vocabulary of {len(vocabulary)} tokens does not number them 0 to {len(vocabulary) - 1}")
+            raise UnsupportedModel(
+                f"its vocabulary of {len(vocabulary)} tokens does not number them 0 to {len(vocabulary) - 1}"
+            )
         tokens = [by_id[index] for index in range(len(by_id))]
     else:
         tokens = [str(token) for token in vocabulary]
@@ -46,7 +50,9 @@ def read_vocabulary(model: Any) -> list[str]:
     """
     tokens = ordered(model.tokenizer.vocab)
     if len(tokens) != model.decoder.blank_idx:
-        raise UnsupportedModel(f"its tokenizer has {len(tokens)} tokens, its joint network {model.decoder.blank_idx}")
+        raise UnsupportedModel(
+            f"its tokenizer has {len(tokens)} tokens, its joint network {model.decoder.blank_idx}"
+        )
     return tokens
 
 
@@ -60,6 +66,6 @@ def write_tokens(model: Any, folder: Path) -> None:
     lines = token_lines(read_vocabulary(model))
     for name in ("tokens.txt", "vocab.txt"):
         (folder / name).write_text(lines, encoding="utf-8")
-    pieces = getattr(model.tokenizer, "tokenizer", None)
+    pieces = getattr(model.tokenizer, "tokenizer", object())
     if hasattr(pieces, "serialized_model_proto"):
         (folder / "tokenizer.model").write_bytes(pieces.serialized_model_proto())

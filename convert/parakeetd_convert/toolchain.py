@@ -17,13 +17,16 @@ _NEEDED = ("torch", "onnx", "onnxruntime", "nemo.collections.asr")
 _CHATTY = ("nv_one_logger", "torch.onnx", "numexpr", "matplotlib", "pytorch_lightning", "lightning")
 
 
-def load_toolchain() -> None:
-    """Import what a conversion needs, with its loggers set to errors only. Takes about 15 s the first time.
+def load_toolchain(*, chatty: bool = False) -> None:
+    """Import what a conversion needs; takes about 15 s the first time. Its loggers are set to errors only.
+
+    Args:
+        chatty: leave the loggers as they are.
 
     Raises:
         MissingToolchain: a library is not installed or cannot be loaded; the message says what to install.
     """
-    for name in _CHATTY:
+    for name in () if chatty else _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in _NEEDED:
         try:
@@ -36,7 +39,8 @@ def load_toolchain() -> None:
             ) from error
     from nemo.utils import logging as nemo_logging
 
-    nemo_logging.setLevel(nemo_logging.ERROR)
+    if not chatty:
+        nemo_logging.setLevel(nemo_logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -1,3 +1,214 @@
-from typing import Any
-def listen(model: Any) -> Any: return None
-def check(bundle: Any, reference: Any) -> dict[str, Any]: return {}
+"""ONNX against NeMo: numbers first, then the text that the daemon's own recognizer gives.
+
+The first thing that is not as it must be stops the conversion; its message names the tensor or the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakeetd.errors import ParakeetError
+from parakeetd.model.bundle import LOG_MEL_GRAPH, Bundle, graph_file
+from parakeetd.model.recognizer import Recognizer
+from parakeetd.model.sessions import Session, open_session
+from parakeetd.model.transcript import Transcript
+from parakeetd_convert.clips import padded
+from parakeetd_convert.errors import VerificationFailed
+from parakeetd_convert.reference import Heard, Hypothesis, JointTrace, Reference
+
+LOG_MEL_TOLERANCE = 1e-3
+"""Absolute, on normalised features. Both sides round in float32: on speech 5e-5 is usual, and where a mel
+hardly varies the division by its deviation raises that some ten times. Anything wrong in the front end is
+above 0.1."""
+
+ENCODER_TOLERANCE = 1e-3
+"""Relative to the largest output. Measured: 6e-7 with 6 layers; a wrong mask or axis gives above 0.1."""
+
+JOINT_TOLERANCE = 1e-3
+"""Relative to the largest logit. Measured: 1e-6."""
+
+CTC_TOLERANCE = 1e-3
+"""Absolute, on log-probabilities. Measured: 1e-5."""
+
+THREADS = 2
+
+Case = TypeVar("Case")
+
+Floats = NDArray[np.float32]
+
+
+def check(bundle: Bundle, reference: Reference) -> dict[str, Any]:
+    """Compare every graph of a float32 bundle, then its text, with NeMo.
+
+    Returns:
+        What was measured, for the manifest.
+
+    Raises:
+        VerificationFailed: a value is out of its tolerance, a shape is wrong, a text or token time differs.
+    """
+    hybrid = bundle.manifest.architecture.ctc
+    errors = {
+        "log_mel_error": _worst(_Graph(bundle, LOG_MEL_GRAPH), _log_mel_error, reference.batches),
+        "encoder_error": _worst(_graph(bundle, "encoder-model"), _encoder_error, reference.batches),
+        "decoder_joint_error": _worst(_graph(bundle, "decoder_joint-model"), _joint_error, reference.traces),
+    }
+    if hybrid:
+        errors["ctc_error"] = _worst(_graph(bundle, "ctc-model"), _ctc_error, reference.batches)
+    return {**errors, **_check_text(bundle, reference.batches)}
+
+
+class _Graph:
+    """A graph of the bundle, whose failures name it."""
+
+    def __init__(self, bundle: Bundle, file: str) -> None:
+        self.file = file
+        self.architecture = bundle.manifest.architecture
+        try:
+            [path] = bundle.checked([file])
+            self._session: Session = open_session(path, "cpu", threads=THREADS)
+        except ParakeetError as error:
+            raise VerificationFailed(file, str(error)) from error
+
+    def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
+        try:
+            return self._session.run(inputs, outputs)
+        # ONNX Runtime raises classes of its own that have no common base but Exception.
+        except Exception as error:
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+            raise VerificationFailed(
+                self.file, f"cannot run with {shapes}: {str(error).splitlines()[0]}"
+            ) from error
+
+    def compare(
+        self,
+        tensor: str,
+        ours: NDArray[Any],
+        nemo: NDArray[Any],
+        tolerance: float,
+        where: str,
+        *,
+        scale: float = 1.0,
+    ) -> float:
+        """Largest difference divided by `scale`."""
+        subject = f"{tensor} of {self.file} on {where}"
+        if ours.shape != nemo.shape:
+            raise VerificationFailed(subject, f"has shape {list(ours.shape)}, NeMo's is {list(nemo.shape)}")
+        error = float(np.abs(ours.astype(np.float64) - nemo).max(initial=0.0)) / scale
+        # Written so that NaN fails.
+        if not error <= tolerance:
+            raise VerificationFailed(
+                subject, f"differs from NeMo's by {error:.3g}, at most {tolerance:g} is allowed"
+            )
+        return error
+
+
+def _graph(bundle: Bundle, graph: str) -> _Graph:
+    return _Graph(bundle, graph_file(graph, "fp32"))
+
+
+def _worst(graph: _Graph, measure: Callable[[_Graph, Case], float], cases: list[Case]) -> float:
+    return max(measure(graph, case) for case in cases)
+
+
+def _log_mel_error(graph: _Graph, heard: Heard) -> float:
+    waveforms, lengths = padded(heard.clips)
+    features, frames = graph.run(
+        {"waveforms": waveforms, "waveforms_lens": lengths}, ["features", "features_lens"]
+    )
+    where = _names(heard)
+    graph.compare("features_lens", frames, heard.features_lens, 0, where)
+    return graph.compare("features", features, heard.features, LOG_MEL_TOLERANCE, where)
+
+
+def _encoder_error(graph: _Graph, heard: Heard) -> float:
+    encoded, frames = graph.run(
+        {"audio_signal": heard.features, "length": heard.features_lens}, ["outputs", "encoded_lengths"]
+    )
+    where = _names(heard)
+    graph.compare("encoded_lengths", frames, heard.encoded_lens, 0, where)
+    if encoded.shape != heard.encoded.shape:
+        return graph.compare("outputs", encoded, heard.encoded, ENCODER_TOLERANCE, where)
+    # What comes after a clip's end is padding: nobody reads it.
+    inside = np.arange(encoded.shape[2])[None, None, :] < frames[:, None, None]
+    scale = max(float(np.abs(np.where(inside, heard.encoded, 0)).max()), 1e-6)
+    return graph.compare(
+        "outputs",
+        np.where(inside, encoded, 0),
+        np.where(inside, heard.encoded, 0),
+        ENCODER_TOLERANCE,
+        where,
+        scale=scale,
+    )
+
+
+def _joint_error(graph: _Graph, trace: JointTrace) -> float:
+    batch = trace.targets.shape[1]
+    shape = (graph.architecture.prediction_layers, batch, graph.architecture.prediction_hidden)
+    hidden, cell = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    scale = float(np.abs(trace.logits).max())
+    worst = 0.0
+    for index, (frame, target, logits) in enumerate(
+        zip(trace.frames, trace.targets, trace.logits, strict=True)
+    ):
+        outputs, hidden, cell = graph.run(
+            {
+                "encoder_outputs": frame[:, :, None],
+                "targets": target[:, None],
+                "target_length": np.ones(batch, np.int32),
+                "input_states_1": hidden,
+                "input_states_2": cell,
+            },
+            ["outputs", "output_states_1", "output_states_2"],
+        )
+        where = f"step {index + 1} of {len(trace.logits)}, batch {batch}"
+        nemo = logits[:, None, None, :]
+        worst = max(worst, graph.compare("outputs", outputs, nemo, JOINT_TOLERANCE, where, scale=scale))
+    return worst
+
+
+def _ctc_error(graph: _Graph, heard: Heard) -> float:
+    if heard.log_probabilities is None:
+        raise VerificationFailed(graph.file, "the model has no CTC head")
+    [log_probabilities] = graph.run({"encoder_outputs": heard.encoded}, ["logprobs"])
+    return graph.compare("logprobs", log_probabilities, heard.log_probabilities, CTC_TOLERANCE, _names(heard))
+
+
+def _check_text(bundle: Bundle, batches: list[Heard]) -> dict[str, int]:
+    """Run the recognizer that ships on the same batches; text, tokens and their times must be NeMo's."""
+    try:
+        recognizer = Recognizer.open(bundle, device="cpu", threads=THREADS)
+    except ParakeetError as error:
+        raise VerificationFailed(bundle.name, str(error)) from error
+    for heard in batches:
+        transcripts = recognizer.recognize([clip.samples for clip in heard.clips])
+        for clip, ours, nemo in zip(heard.clips, transcripts, heard.hypotheses, strict=True):
+            if problem := difference(ours, nemo):
+                raise VerificationFailed(f"{clip.name} in a batch of {len(heard.clips)}", problem)
+    return {
+        "clips": len({clip.name for heard in batches for clip in heard.clips}),
+        "batches": len(batches),
+        "tokens": sum(len(hypothesis.ids) for heard in batches for hypothesis in heard.hypotheses),
+        "texts_that_differ": 0,
+    }
+
+
+def difference(ours: Transcript, nemo: Hypothesis) -> str:
+    """How a transcript differs from NeMo's, empty when it does not."""
+    if ours.text != nemo.text:
+        return f"the text is {ours.text!r}, NeMo's is {nemo.text!r}"
+    for what, mine, theirs in (
+        ("tokens", tuple(token.id for token in ours.tokens), nemo.ids),
+        ("token times in frames", tuple(token.frame for token in ours.tokens), nemo.frames),
+        ("token durations in frames", tuple(token.duration for token in ours.tokens), nemo.durations),
+    ):
+        if theirs is not None and mine != theirs:
+            return f"the {what} are {list(mine)}, NeMo's are {list(theirs)}"
+    return ""
+
+
+def _names(heard: Heard) -> str:
+    return " + ".join(clip.name for clip in heard.clips)
