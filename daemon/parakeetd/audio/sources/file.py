@@ -86,6 +86,7 @@ def _blocks(path: Path) -> Iterator[Samples]:
     """The file as mono blocks at 16 kHz of varying lengths; every AudioError names the file."""
     samples = 0
     try:
+        # Unbuffered: libsndfile takes the descriptor, whose position a buffer would not follow.
         with path.open("rb", buffering=0) as file:
             for block in _source(path, file):
                 samples += len(block)

@@ -1,0 +1,169 @@
+"""Makes the clips that ship in the package, and NeMo's own answer to each of them.
+
+    .venv-convert/bin/python tests/tools/make_clips.py [FOLDER]
+
+Needs espeak-ng and flite (`apt-get install espeak-ng flite`) and the convert environment. The same versions of both
+give the same samples. NeMo hears what `parakeetd.audio` makes of a clip (16 kHz mono), so that the answers compare
+what comes after it; it decodes greedily with TDT, one clip at a time, without dither.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from parakeetd.audio import Samples
+from parakeetd.audio.sources.file import read_audio
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = ROOT / "daemon" / "parakeetd" / "embedded" / "clips"
+MODEL = ROOT / "tests" / "fixtures" / "demo.nemo"
+
+PEAK = 0.4
+ROOM_NOISE = 3e-4
+"""Standard deviation, full scale 1.0: digital silence is not what a microphone gives."""
+MARGIN_SECONDS = 0.4
+PAUSE_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class Speech:
+    voice: str
+    """flite:NAME or espeak-ng:NAME."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    file: str
+    speech: tuple[Speech, ...]
+    rate: int = 16_000
+    """Hz of the stored file."""
+    channels: int = 1
+    telephone: bool = False
+    """Only the band of a telephone line, 300 to 3400 Hz."""
+
+
+CATALOG = (
+    Clip("digits.flac", (Speech("flite:slt", "five six one zero eight three"),)),
+    Clip("command.flac", (Speech("flite:rms", "enter seven two nine five"),)),
+    Clip("spelled.flac", (Speech("espeak-ng:en-us", "p i t t s b u r g h"),)),
+    Clip("number.flac", (Speech("espeak-ng:en-gb", "nine thousand two hundred thirty one"),)),
+    Clip("clock.flac", (Speech("flite:awb", "seven o'clock in the morning"),)),
+    Clip(
+        "pauses.flac",
+        (
+            Speech("flite:slt", "rubout nine two six"),
+            Speech("espeak-ng:en-gb", "repeat"),
+            Speech("flite:rms", "forty five cents"),
+        ),
+    ),
+    Clip(
+        "telephone.flac",
+        (Speech("espeak-ng:en-us+m3", "eight one five two"),),
+        rate=8_000,
+        telephone=True,
+    ),
+    Clip("stereo.flac", (Speech("espeak-ng:en-us+f2", "turn on dictation"),), rate=44_100, channels=2),
+)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else CLIPS
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [make(clip, folder) for clip in CATALOG]
+    for row, answer in zip(rows, nemo_answers([folder / row["file"] for row in rows]), strict=True):
+        row["nemo"] = answer
+        print(f"{row['file']:16} {'ok ' if answer['text'] == row['text'] else 'BAD'} {answer['text']}")
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (folder / "clips.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def make(clip: Clip, folder: Path) -> dict[str, Any]:
+    """Write the clip; return its row of clips.jsonl, without NeMo's answer."""
+    rng = np.random.default_rng(sum(clip.file.encode()))
+    parts, utterances, at = [silence(MARGIN_SECONDS, clip.rate)], [], MARGIN_SECONDS
+    for index, speech in enumerate(clip.speech):
+        if index:
+            parts.append(silence(PAUSE_SECONDS, clip.rate))
+            at += PAUSE_SECONDS
+        samples = spoken(speech, clip)
+        parts.append(samples)
+        end = at + len(samples) / clip.rate
+        utterances.append({"text": speech.text, "start": round(at, 2), "end": round(end, 2)})
+        at = end
+    voice = np.concatenate([*parts, silence(MARGIN_SECONDS, clip.rate)])
+    voice = voice + rng.normal(0, ROOM_NOISE, len(voice)).astype(np.float32)
+    frames = np.stack([voice * gain for gain in (1.0, 0.6)[: clip.channels]], axis=1)
+    soundfile.write(folder / clip.file, frames, clip.rate, subtype="PCM_16")
+    return {
+        "file": clip.file,
+        "text": " ".join(speech.text for speech in clip.speech),
+        "seconds": round(len(voice) / clip.rate, 2),
+        "rate": clip.rate,
+        "channels": clip.channels,
+        "voices": [speech.voice for speech in clip.speech],
+        "utterances": utterances,
+    }
+
+
+def spoken(speech: Speech, clip: Clip) -> Samples:
+    """The sentence at the clip's rate, shape [n], without the silence around it."""
+    engine, name = speech.voice.split(":")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "speech.wav"
+        if engine == "flite":
+            command = ["flite", "-voice", name, "-t", speech.text, "-o", str(file)]
+        else:
+            command = ["espeak-ng", "-v", name, "-s", "140", "-w", str(file), speech.text]
+        subprocess.run(command, check=True)
+        samples, rate = soundfile.read(file, dtype="float32")
+    samples = np.asarray(soxr.resample(samples, rate, clip.rate))
+    if clip.telephone:
+        samples = telephone_band(samples, clip.rate)
+    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
+    samples = samples[loud[0] : loud[-1] + 1]
+    return np.asarray(samples * (PEAK / np.abs(samples).max()), dtype=np.float32)
+
+
+def telephone_band(samples: Samples, rate: int) -> Samples:
+    spectrum = np.fft.rfft(samples)
+    hertz = np.fft.rfftfreq(len(samples), 1 / rate)
+    spectrum[(hertz < 300) | (hertz > 3400)] = 0
+    return np.asarray(np.fft.irfft(spectrum, len(samples)), dtype=np.float32)
+
+
+def silence(seconds: float, rate: int) -> Samples:
+    return np.zeros(round(seconds * rate), np.float32)
+
+
+def nemo_answers(files: list[Path]) -> list[dict[str, Any]]:
+    """Text, token ids and the encoder frame of each token, from NeMo's greedy TDT decoding."""
+    from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
+
+    model = EncDecHybridRNNTCTCBPEModel.restore_from(str(MODEL), map_location="cpu").eval()
+    model.preprocessor.featurizer.dither = 0.0
+    answers = model.transcribe(
+        [read_audio(file) for file in files], batch_size=1, return_hypotheses=True, verbose=False
+    )
+    return [
+        {
+            "text": answer.text,
+            "tokens": [int(token) for token in answer.y_sequence],
+            "frames": [int(frame) for frame in answer.timestamp],
+        }
+        for answer in answers
+    ]
+
+
+if __name__ == "__main__":
+    main()
