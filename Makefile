@@ -1,0 +1,97 @@
+# Every target sets up what it needs; the environments are rebuilt when pyproject.toml changes.
+
+PYTHON ?= python3
+# The version that is known to work, named here because pip would otherwise choose one with several GB of CUDA libraries.
+TORCH ?= torch==2.13.0
+RIVA_CLIENT ?= nvidia-riva-client==2.28.0
+PYTEST_FLAGS ?= -q
+
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+# An environment is ready when its stamp is newer than pyproject.toml.
+RUN_STAMP := .venv/.ready
+DEV_STAMP := .venv/.ready-dev
+CONVERT_STAMP := .venv-convert/.ready
+RIVA_STAMP := .venv-riva/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-daemon test-convert test-e2e size lint format proto-check clean python
+
+help:  ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+demo: $(RUN_STAMP)  ## Stream the shipped clips through the real server and print what it recognises
+	@.venv/bin/parakeetd demo
+
+test: test-daemon test-convert test-e2e  ## Run all tests
+
+test-daemon: $(DEV_STAMP)  ## Run the daemon's and the packaging's tests
+	@echo "== tests: daemon, packaging"
+	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon tests/packaging
+
+test-convert: $(CONVERT_STAMP)  ## Run the conversion's tests, against NeMo
+	@echo "== tests: convert"
+	@.venv-convert/bin/python -m pytest $(PYTEST_FLAGS) tests/convert
+
+test-e2e: $(DEV_STAMP) $(RIVA_STAMP)  ## Run the end-to-end tests, with NVIDIA's own client
+	@echo "== tests: end to end"
+	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
+
+size: $(DEV_STAMP)  ## Measure what an installation without extras takes on disk (downloads it anew)
+	@.venv/bin/python -m pytest $(PYTEST_FLAGS) -m slow -s tests/packaging
+
+lint: $(DEV_STAMP)  ## Check formatting, style, types and who imports whom
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: $(DEV_STAMP)  ## Format the code and repair what can be repaired
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+proto-check: python  ## Check that the generated protobuf code is current
+	PYTHON=$(PYTHON) proto/generate.sh --check
+
+clean:  ## Remove the environments and caches
+	rm -rf .venv .venv-convert .venv-riva dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is missing; install it with: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is older than Python 3.11; name a newer one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments; install it with: apt-get install python3-venv" >&2; exit 1; }
+
+# pip 25.1 is the first that knows dependency groups.
+define make_venv
+	@echo "== setting up $(1) (once)"
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv --clear $(1)
+	@$(1)/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1"
+endef
+
+$(RUN_STAMP): pyproject.toml | python
+	$(call make_venv,.venv)
+	@.venv/bin/pip install $(PIP_FLAGS) --editable .
+	@.venv/bin/python -c 'import grpc, onnxruntime, soundfile, soxr, webrtcvad' || { \
+		echo "a library above is missing; install what its message names, for instance with:" \
+			"apt-get install libstdc++6 libsndfile1" >&2; exit 1; }
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP)
+	@echo "== adding the development tools to .venv (once)"
+	@.venv/bin/pip install $(PIP_FLAGS) --group dev
+	@touch $@
+
+$(CONVERT_STAMP): pyproject.toml | python
+	$(call make_venv,.venv-convert)
+	@.venv-convert/bin/pip install $(PIP_FLAGS) "$(TORCH)"
+	@.venv-convert/bin/pip install $(PIP_FLAGS) --editable ".[convert]" --group convert-test
+	@touch $@
+
+$(RIVA_STAMP): Makefile | python
+	$(call make_venv,.venv-riva)
+	@.venv-riva/bin/pip install $(PIP_FLAGS) "$(RIVA_CLIENT)"
+	@touch $@
