@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -237,7 +236,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
-        return types.MappingProxyType({k: _build(arguments[1], v, f"{where}.{k}") for k, v in value.items()})
+        return {k: _build(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is Literal and value in arguments:
         return value
     if kind is Any or (isinstance(kind, type) and type(value) is kind):

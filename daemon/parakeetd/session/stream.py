@@ -47,6 +47,7 @@ class LiveStream:
         self._interim = interim
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
+        self._unanswered: set[asyncio.Future[Routed]] = set()
         self._queue: asyncio.Queue[_UnderWay | None] = asyncio.Queue(MAX_UNDER_WAY)
         self._interim_at = 0.0
         """Stream position in seconds of the last interim or final."""
@@ -69,9 +70,8 @@ class LiveStream:
             # What the reader raised was raised above, or the caller has left and does not want it.
             with suppress(asyncio.CancelledError, Exception):
                 await reader
-            while not self._queue.empty():
-                if (left := self._queue.get_nowait()) is not None:
-                    left.routed.cancel()
+            for routed in list(self._unanswered):
+                routed.cancel()
 
     async def _read(self) -> None:
         """Cut the audio into segments and queue them; raise at the end what ended the audio early."""
@@ -89,9 +89,9 @@ class LiveStream:
         try:
             for segment in self._cutter.finish():
                 await self._submit(segment)
-        finally:
-            # Also when the router refuses: `results` answers what it has and then learns why from this task.
-            await self._queue.put(None)
+        except Exception as error:
+            early_end = early_end or error
+        await self._queue.put(None)
         if early_end is not None:
             raise early_end
 
@@ -121,6 +121,8 @@ class LiveStream:
 
     async def _submit(self, segment: Segment) -> None:
         routed = asyncio.wrap_future(self._router.submit(segment.samples, final=segment.final))
+        self._unanswered.add(routed)
+        routed.add_done_callback(self._unanswered.discard)
         if self._last_interim is not None:
             # A newer hypothesis is on its way; if the old one has not been computed yet, nobody needs it.
             self._last_interim.cancel()

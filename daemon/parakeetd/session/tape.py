@@ -8,7 +8,7 @@ from parakeetd.audio import Samples
 
 
 class Tape:
-    """Samples `start` to `end` of a stream: appended at one end, dropped at the other, moved a constant number of times."""
+    """Samples `start` to `end` of a stream: appended at one end, dropped at the other, moved only now and then."""
 
     def __init__(self) -> None:
         self._buffer: Samples = np.empty(4096, np.float32)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parakeetd.errors import BundleError
+from parakeetd.model.tokens import Vocabulary, transcript
+from parakeetd.model.transcript import Token, Transcript
+
+VOCABULARY = Vocabulary(("▁", "▁en", "ter", "x", "▁go"))
+
+
+def tokens(*places: tuple[int, int, int]) -> list[Token]:
+    return [Token(token, frame, duration, 0.5) for token, frame, duration in places]
+
+
+def words(*places: tuple[int, int, int], seconds: float = 10.0) -> list[tuple[str, float, float]]:
+    heard = transcript(tokens(*places), VOCABULARY, frame_seconds=0.08, audio_seconds=seconds)
+    return [(word.text, word.start, word.end) for word in heard.words]
+
+
+def test_pieces_join_to_words_and_the_first_space_is_dropped() -> None:
+    assert VOCABULARY.text([1, 2, 4]) == "enter go"
+
+
+def test_a_word_lasts_from_its_first_token_to_its_last_tokens_duration() -> None:
+    assert words((1, 2, 1), (2, 3, 2), (4, 10, 4)) == [("enter", 0.16, 0.4), ("go", 0.8, 1.12)]
+
+
+def test_a_word_ends_before_the_next_begins() -> None:
+    assert words((1, 0, 4), (4, 2, 1)) == [("en", 0.0, 0.16), ("go", 0.16, 0.24)]
+
+
+def test_no_word_ends_after_the_audio() -> None:
+    assert words((1, 2, 4), seconds=0.2) == [("en", 0.16, 0.2)]
+
+
+def test_a_word_start_by_itself_belongs_to_the_piece_that_follows() -> None:
+    assert words((0, 1, 1), (3, 2, 1)) == [("x", 0.08, 0.24)]
+
+
+def test_only_word_starts_are_no_text() -> None:
+    assert transcript(tokens((0, 1, 1)), VOCABULARY, frame_seconds=0.08, audio_seconds=1.0) == Transcript()
+
+
+def test_confidence_of_a_word_is_the_geometric_mean_of_its_tokens() -> None:
+    heard = transcript(
+        [Token(1, 0, 1, 0.9), Token(2, 1, 1, 0.4)], VOCABULARY, frame_seconds=0.08, audio_seconds=1.0
+    )
+    assert heard.words[0].confidence == pytest.approx(0.6)
+    assert heard.confidence == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("a 0\nb 2\n<blk> 2\n", "line 2"),
+        ("a 0\nb\n<blk> 2\n", "line 2"),
+        ("a 0\nb 1\n", "<blk>"),
+        ("", "line 1"),
+    ],
+)
+def test_a_wrong_token_file_is_named_with_its_line(tmp_path: Path, content: str, named: str) -> None:
+    (tmp_path / "tokens.txt").write_text(content)
+    with pytest.raises(BundleError, match=named):
+        Vocabulary.read(tmp_path / "tokens.txt")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.session import Cutter, Segment
+from parakeetd.session.tape import Tape
+from parakeetd.vad import EverythingIsSpeech, Segmentation
+
+
+class LoudIsSpeech:
+    """A detector whose answers can be read off the samples."""
+
+    frame_samples = 320
+
+    def is_speech(self, frame: Samples) -> bool:
+        return bool(np.abs(frame).max() > 0.5)
+
+
+def speech(seconds: float) -> Samples:
+    """Loud, and every sample different, so that a test sees which ones a segment holds."""
+    return np.linspace(0.6, 0.9, round(seconds * SAMPLE_RATE), dtype=np.float32)
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+STREAM = np.concatenate([silence(1.0), speech(2.0), silence(1.5), speech(0.71), silence(0.3), speech(1.0)])
+
+
+def cut(cutter: Cutter, chunks: list[Samples]) -> list[Segment]:
+    return [segment for chunk in chunks for segment in cutter.feed(chunk)] + cutter.finish()
+
+
+def test_segments_hold_exactly_the_samples_of_their_place() -> None:
+    segments = cut(Cutter(LoudIsSpeech(), Segmentation()), [STREAM])
+    assert [(round(s.start, 2), round(s.end, 2)) for s in segments] == [(0.7, 3.6), (4.2, 6.51)]
+    for segment in segments:
+        first = round(segment.start * SAMPLE_RATE)
+        np.testing.assert_array_equal(segment.samples, STREAM[first : first + len(segment.samples)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 9000), max_size=30))
+def test_the_size_of_the_chunks_does_not_matter(sizes: list[int]) -> None:
+    chunks = np.split(STREAM, np.minimum(np.cumsum(sizes, dtype=int), len(STREAM)))
+    once = cut(Cutter(LoudIsSpeech(), Segmentation()), [STREAM])
+    pieces = cut(Cutter(LoudIsSpeech(), Segmentation()), list(chunks))
+    assert [(s.start, s.end) for s in pieces] == [(s.start, s.end) for s in once]
+    for piece, whole in zip(pieces, once, strict=True):
+        np.testing.assert_array_equal(piece.samples, whole.samples)
+
+
+def test_without_detection_a_recording_is_one_segment_to_its_last_sample() -> None:
+    [segment] = cut(Cutter(EverythingIsSpeech(), Segmentation()), [STREAM[:30_011]])
+    np.testing.assert_array_equal(segment.samples, STREAM[:30_011])
+
+
+def test_without_detection_no_sample_is_lost_or_doubled_at_a_cut() -> None:
+    samples = np.random.default_rng(1).uniform(-1, 1, 50 * SAMPLE_RATE + 7).astype(np.float32)
+    segments = cut(Cutter(EverythingIsSpeech(), Segmentation()), [samples])
+    assert len(segments) >= 3
+    assert all(len(segment.samples) <= 20 * SAMPLE_RATE for segment in segments)
+    np.testing.assert_array_equal(np.concatenate([segment.samples for segment in segments]), samples)
+
+
+def test_the_open_segment_can_be_seen_while_it_is_spoken() -> None:
+    cutter = Cutter(LoudIsSpeech(), Segmentation())
+    cutter.feed(silence(1.0))
+    assert cutter.open_segment() is None
+    cutter.feed(speech(0.5))
+    segment = cutter.open_segment()
+    assert segment is not None
+    assert (segment.final, round(segment.start, 2), round(segment.end, 2)) == (False, 0.7, 1.5)
+
+
+def test_audio_that_no_segment_can_need_is_forgotten() -> None:
+    cutter = Cutter(LoudIsSpeech(), Segmentation())
+    for _ in range(600):
+        cutter.feed(silence(1.0))
+    assert cutter.seconds == 600
+    # Pre-roll, onset window and a frame: half a second, whatever came before.
+    assert cutter._tape.end - cutter._tape.start <= SAMPLE_RATE
+    assert len(cutter._tape._buffer) <= 4 * SAMPLE_RATE
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 30_000)), max_size=20))
+def test_a_tape_holds_what_was_appended_and_not_dropped(steps: list[tuple[int, int]]) -> None:
+    tape, everything = Tape(), np.empty(0, np.float32)
+    for count, drop_before in steps:
+        new = np.arange(len(everything), len(everything) + count, dtype=np.float32)
+        everything = np.concatenate([everything, new])
+        tape.append(new)
+        tape.drop_before(drop_before)
+        np.testing.assert_array_equal(tape.view(0, len(everything)), everything[tape.start :])
+    assert tape.end == len(everything)

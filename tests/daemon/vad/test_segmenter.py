@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parakeetd.errors import ConfigError
+from parakeetd.vad import Segmentation, Segmenter
+from parakeetd.vad.segmenter import split_point
+
+FRAME_MS = 20
+SETTINGS = Segmentation(
+    pre_roll_ms=300,
+    onset_ms=60,
+    onset_window_ms=200,
+    end_silence_ms=800,
+    trailing_pad_ms=400,
+    max_segment_ms=20_000,
+)
+
+
+def cut(flags: str, settings: Segmentation = SETTINGS) -> list[tuple[int, int]]:
+    """Spans of a stream written as frames: `#` speech, `.` silence."""
+    segmenter = Segmenter(settings, FRAME_MS)
+    spans = [segmenter.push(flag == "#", -20.0 if flag == "#" else -60.0) for flag in flags]
+    return [(span.start, span.end) for span in [*spans, segmenter.finish()] if span is not None]
+
+
+def test_a_segment_has_pre_roll_before_and_a_pad_after_its_speech() -> None:
+    assert cut("." * 50 + "#" * 50 + "." * 100) == [(50 - 15, 100 + 20)]
+
+
+def test_silence_gives_no_segment() -> None:
+    assert cut("." * 1000) == []
+
+
+def test_a_click_gives_no_segment() -> None:
+    assert cut("." * 50 + "#" + "." * 20 + "#" + "." * 200) == []
+
+
+def test_a_pause_shorter_than_the_end_silence_stays_inside() -> None:
+    assert cut("#" * 50 + "." * 39 + "#" * 50 + "." * 60) == [(0, 139 + 20)]
+
+
+def test_a_pause_of_the_end_silence_ends_the_segment() -> None:
+    assert cut("#" * 50 + "." * 40 + "#" * 50) == [(0, 70), (75, 140)]
+
+
+def test_segments_never_overlap_however_close_they_are() -> None:
+    close = Segmentation(end_silence_ms=200, trailing_pad_ms=200, pre_roll_ms=300)
+    assert cut("#" * 20 + "." * 10 + "#" * 20, close) == [(0, 30), (30, 50)]
+
+
+def test_speech_that_has_only_begun_when_the_stream_ends_is_kept() -> None:
+    assert cut("." * 50 + "##") == [(50 - 15, 52)]
+
+
+def test_the_end_of_the_stream_ends_the_segment_where_it_is() -> None:
+    assert cut("." * 10 + "#" * 30 + "." * 5) == [(0, 45)]
+
+
+def test_a_long_segment_is_cut_in_the_middle_of_its_longest_pause() -> None:
+    flags = "#" * 600 + "." * 20 + "#" * 100 + "." * 10 + "#" * 400
+    assert cut(flags) == [(0, 610), (610, 1130)]
+
+
+def test_a_long_segment_without_a_pause_is_cut_where_it_is_quietest() -> None:
+    levels = [-20.0] * 1000
+    levels[700] = -35.0
+    assert split_point([(True, level) for level in levels]) == 700
+
+
+def test_of_equal_pauses_the_later_is_cut() -> None:
+    frames = [(True, 0.0)] * 100
+    for start in (60, 80):
+        frames[start : start + 4] = [(False, -50.0)] * 4
+    assert split_point(frames) == 82
+
+
+def test_the_rest_after_a_cut_may_hold_no_speech() -> None:
+    short = Segmentation(max_segment_ms=2_000, end_silence_ms=1_900)
+    assert cut("#" * 60 + "." * 200, short) == [(0, 80)]
+
+
+def test_audio_that_a_later_segment_may_need_is_kept() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS)
+    for _ in range(100):
+        segmenter.push(False, -60.0)
+    kept = segmenter.keep_from
+    for _ in range(3):
+        segmenter.push(True, -20.0)
+    assert segmenter.open_span is not None
+    assert kept <= segmenter.open_span.start == 100 - 15
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 120)), max_size=40),
+    st.integers(0, 600),
+    st.integers(100, 1500),
+    st.integers(0, 1500),
+)
+def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
+    runs: list[tuple[bool, int]], pre_roll: int, silence: int, pad: int
+) -> None:
+    flags = "".join(("#" if speech else ".") * length for speech, length in runs)
+    settings = Segmentation(
+        pre_roll_ms=pre_roll, end_silence_ms=silence, trailing_pad_ms=pad, max_segment_ms=4_000
+    )
+    spans = cut(flags, settings)
+    assert all(0 <= start < end <= len(flags) for start, end in spans)
+    assert all(end - start <= 4_000 // FRAME_MS for start, end in spans)
+    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    covered = {frame for start, end in spans for frame in range(start, end)}
+    position = 0
+    for speech, length in runs:
+        if speech and length >= 3:
+            assert covered.issuperset(range(position, position + length))
+        position += length
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"end_silence_ms": 0},
+        {"pre_roll_ms": -1},
+        {"trailing_pad_ms": 90_000},
+        {"max_segment_ms": 10},
+        {"onset_ms": 300, "onset_window_ms": 200},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"segmentation\.{next(iter(wrong))}"):
+        Segmentation(**wrong)
