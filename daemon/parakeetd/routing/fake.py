@@ -21,9 +21,12 @@ class FakeEngine:
         self.gate = gate
         self.pieces: list[int] = []
         """Lengths in samples of the pieces it was given, failed ones included."""
+        self.begun = threading.Event()
+        """Set when it was first called."""
 
     def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
         self.pieces.extend(len(samples) for samples in audio)
+        self.begun.set()
         if self.gate is not None:
             self.gate.wait()
         if self.failures > 0:

@@ -5,28 +5,33 @@ import os
 import pytest
 
 from parakeetd.errors import DeviceError
-from parakeetd.model.sessions import cuda_reason, open_session, physical_cores, probe
+from parakeetd.model.sessions import Device, cuda_reason, open_session, physical_cores, probe
 
 MISSING_LIBRARY = (
-    "\x1b[1;31m2026-11-22 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] FAIL : Failed to load library "
-    "/x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file: No such file\x1b[m"
+    "\x1b[1;31m2026-11-22 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] FAIL : Failed to load "
+    "library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file: "
+    "No such file or directory\x1b[m"
 )
 NO_DEVICE = (
     "[E:onnxruntime] CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=x ; file=y"
 )
 
 
+def reason_against(device: Device) -> str | None:
+    try:
+        probe(device)
+    except DeviceError as error:
+        return error.reason
+    return None
+
+
 def test_the_cpu_works() -> None:
-    probe("cpu")
+    assert reason_against("cpu") is None
 
 
 def test_cuda_works_or_says_why_it_does_not(capfd: pytest.CaptureFixture[str]) -> None:
-    try:
-        probe("cuda")
-    except DeviceError as error:
-        assert error.device == "cuda"
-        assert len(error.reason) > 10
-        assert "\n" not in str(error)
+    reason = reason_against("cuda")
+    assert reason is None or (len(reason) > 10 and "\n" not in reason)
     # Whatever the runtime wrote became the reason; the terminal stays clean.
     assert capfd.readouterr() == ("", "")
 

@@ -106,11 +106,10 @@ def test_finals_overtake_interims_that_wait() -> None:
     engine = FakeEngine(gate=gate)
     with routing(cpu=engine) as router:
         running = router.submit(speech(0.1))
-        while not running.running():
-            pass
+        assert engine.begun.wait(WAIT_SECONDS)
         futures = [router.submit(speech(0.2), final=False), router.submit(speech(0.3))]
         gate.set()
-        for future in futures:
+        for future in [running, *futures]:
             answer(future)
     assert engine.pieces == [1600, 4800, 3200]
 
@@ -128,10 +127,10 @@ def test_cancelled_segments_are_not_computed() -> None:
 
 def test_a_full_queue_is_answered_with_its_limit() -> None:
     gate = threading.Event()
-    with routing(cpu=FakeEngine(gate=gate), max_queued=2) as router:
+    engine = FakeEngine(gate=gate)
+    with routing(cpu=engine, max_queued=2) as router:
         running = router.submit(speech(0.1))
-        while not running.running():
-            pass
+        assert engine.begun.wait(WAIT_SECONDS)
         waiting = [router.submit(speech(0.1)) for _ in range(2)]
         with pytest.raises(Overloaded, match="the limit is 2"):
             router.submit(speech(0.1))

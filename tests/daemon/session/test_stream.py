@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +61,13 @@ async def collect(
         return [result async for result in results]
 
 
+async def each(sessions: Sessions, chunks: AsyncIterator[Samples], take: Callable[[Result], object]) -> None:
+    """Hand over results as they come, so that those before an error are seen."""
+    async with asyncio.timeout(WAIT_SECONDS), aclosing(sessions.stream(chunks)) as results:
+        async for result in results:
+            take(result)
+
+
 def lengths(results: list[Result]) -> list[str]:
     return [result.text for result in results]
 
@@ -69,7 +77,7 @@ async def test_results_come_in_order_with_times_of_the_stream() -> None:
         results = await collect(sessions, source(speech(5.0)))
     assert sum(int(text.removesuffix("ms")) for text in lengths(results)) == 5_000
     assert results[0].start == 0
-    assert all(a.end == b.start for a, b in zip(results, results[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(results))
     assert [result.transcript.words[0].start for result in results] == [result.start for result in results]
     assert all(result.is_final and result.stability == 1 for result in results)
 
@@ -113,21 +121,17 @@ async def test_no_interims_unless_asked_for() -> None:
 
 async def test_an_error_in_the_audio_comes_after_what_was_accepted_before_it() -> None:
     with serving(FakeEngine()) as sessions:
-        results = []
+        results: list[Result] = []
         with pytest.raises(AudioError, match="broken"):
-            async with aclosing(sessions.stream(source(speech(0.5), error=AudioError("broken")))) as stream:
-                async for result in stream:
-                    results.append(result)
+            await each(sessions, source(speech(0.5), error=AudioError("broken")), results.append)
     assert lengths(results) == ["500ms"]
 
 
 async def test_a_silent_source_is_ended_after_its_audio_is_answered() -> None:
     with serving(FakeEngine(), idle_seconds=0.05) as sessions:
-        results = []
+        results: list[Result] = []
         with pytest.raises(IdleTimeout, match=r"0\.05 s"):
-            async with aclosing(sessions.stream(source(speech(0.5), hold=True))) as stream:
-                async for result in stream:
-                    results.append(result)
+            await each(sessions, source(speech(0.5), hold=True), results.append)
     assert lengths(results) == ["500ms"]
 
 
@@ -146,8 +150,7 @@ async def test_a_caller_that_leaves_frees_its_place_and_its_queued_segments() ->
     engine = FakeEngine(gate=gate)
     with serving(engine) as sessions:
         waiting = asyncio.create_task(collect(sessions, source(speech(9.0))))
-        while not engine.pieces:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(engine.begun.wait, WAIT_SECONDS)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -217,13 +220,7 @@ async def test_draining_lets_streams_end_and_refuses_new_ones() -> None:
 async def test_draining_answers_a_stream_that_never_ends_and_then_ends_it() -> None:
     with serving(FakeEngine()) as sessions:
         results: list[Result] = []
-
-        async def endless() -> None:
-            async with aclosing(sessions.stream(source(speech(0.5), hold=True))) as stream:
-                async for result in stream:
-                    results.append(result)
-
-        stream = asyncio.create_task(endless())
+        stream = asyncio.create_task(each(sessions, source(speech(0.5), hold=True), results.append))
         await asyncio.sleep(0.05)
         assert await sessions.drain(0.05, WAIT_SECONDS)
         with pytest.raises(Closed):

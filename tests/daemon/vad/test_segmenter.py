@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,7 +111,7 @@ def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
     spans = cut(flags, settings)
     assert all(0 <= start < end <= len(flags) for start, end in spans)
     assert all(end - start <= 4_000 // FRAME_MS for start, end in spans)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
     covered = {frame for start, end in spans for frame in range(start, end)}
     position = 0
     for speech, length in runs:
