@@ -6,6 +6,7 @@ Every setting has a default, so that no file is needed; `parakeetd serve --help`
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 import typing
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from parakeetd.errors import ConfigError
+from parakeetd.errors import ConfigError, ListenError
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.routing import DEFAULT_THRESHOLD_SECONDS
 from parakeetd.session import SessionSettings
@@ -37,6 +38,7 @@ class ServerSettings:
     """At shutdown, time for streams to end by themselves before their audio is ended for them."""
 
     def __post_init__(self) -> None:
+        _check_addresses(self.listen)
         if not 0 <= self.drain_seconds <= 60:
             raise ConfigError(f"server.drain_seconds must be 0 to 60, not {self.drain_seconds}")
 
@@ -88,6 +90,10 @@ class Config:
     vad: VadSettings = field(default_factory=VadSettings)
     segmentation: Segmentation = field(default_factory=Segmentation)
 
+    def __post_init__(self) -> None:
+        # The session room checks its own limits: here, while it is known which file they came from.
+        _ = self.sessions
+
     @property
     def sessions(self) -> SessionSettings:
         return SessionSettings(
@@ -112,13 +118,13 @@ class Paths:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Paths:
         env = os.environ if environment is None else environment
         home = Path(env.get("HOME") or Path.home())
-        config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
-        data = Path(env.get("XDG_DATA_HOME") or home / ".local/share")
-        runtime = env.get("XDG_RUNTIME_DIR")
+        config = _absolute(env.get("XDG_CONFIG_HOME")) or home / ".config"
+        data = _absolute(env.get("XDG_DATA_HOME")) or home / ".local/share"
+        runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
         return cls(
             config_file=config / "parakeetd/config.toml",
             models=Path(env.get("PARAKEETD_MODELS") or data / "parakeetd/models"),
-            socket=Path(runtime) / "parakeetd/parakeetd.sock" if runtime else None,
+            socket=runtime / "parakeetd/parakeetd.sock" if runtime else None,
         )
 
     @property
@@ -133,12 +139,17 @@ def read_config(file: Path | None, paths: Paths) -> Config:
         ConfigError: the file cannot be read, is not TOML, or has an unknown key or a wrong value; the message names
             it.
     """
-    if file is None and not (file := paths.config_file).is_file():
-        return Config()
+    wanted, file = file is not None, file or paths.config_file
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"configuration {file}: {error}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not wanted:
+            return Config()
+        raise ConfigError(f"configuration {file}: cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise ConfigError(f"configuration {file}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"configuration {file}: not valid TOML: {error}") from error
     try:
         config: Config = _build(Config, raw, "")
     except ConfigError as error:
@@ -160,10 +171,37 @@ def default_model(installed: list[str]) -> str:
     return full[0] if full else EMBEDDED.name
 
 
+def _check_addresses(addresses: tuple[str, ...]) -> None:
+    if not addresses:
+        return
+    # Imported late: gRPC comes with it, which programs that only transcribe need not load.
+    from parakeetd.rpc.address import parse_address
+
+    for text in addresses:
+        try:
+            parse_address(text)
+        except ListenError as error:
+            raise ConfigError(f"server.listen: {error}") from error
+
+
+def _absolute(text: str | None) -> Path | None:
+    """The folder in an XDG variable; by their rules one that is not absolute counts as not set."""
+    return Path(text) if text and Path(text).is_absolute() else None
+
+
+_NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    tuple: "a list of texts in brackets",
+}
+
+
 def _build(kind: Any, value: Any, where: str) -> Any:
+    """Build a value of the annotated type `kind` from TOML, naming the key when it does not fit."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table")
+            raise ConfigError(f"{where} must be a table, written [{where}]")
         hints = typing.get_type_hints(kind)
         if unknown := sorted(set(value) - set(hints)):
             raise ConfigError(
@@ -183,6 +221,6 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         raise ConfigError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
     if kind is float and type(value) is int:
         return float(value)
-    if type(value) is kind:
+    if type(value) is kind and not (kind is float and not math.isfinite(value)):
         return value
-    raise ConfigError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}")
+    raise ConfigError(f"{where} must be {_NAMES[origin or kind]}, not {value!r}")

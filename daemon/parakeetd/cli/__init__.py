@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
+import traceback
+from typing import TextIO
 
 import click
 
@@ -31,11 +34,18 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the time: a progress bar puts itself there, to keep lines apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="parakeetd")
-@click.option("--debug", is_flag=True, help="Log in detail and show tracebacks.")
-@click.pass_context
-def parakeetd(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, help="Log in detail and show tracebacks. May stand anywhere.")
+def parakeetd(debug: bool) -> None:
     """Local streaming speech recognition: nothing leaves this machine.
 
     \b
@@ -43,47 +53,56 @@ def parakeetd(context: click.Context, debug: bool) -> None:
     Transcribe a file:   parakeetd transcribe talk.flac
     Run the daemon:      parakeetd serve
     Look for problems:   parakeetd doctor
+
+    `parakeetd COMMAND --help` shows what a command takes, with examples.
     """
-    context.obj = debug
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
-        stream=sys.stderr,
+        handlers=[_Stderr()],
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit the process."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
-    if debug:
-        # Wherever it stands: people add it to the end of the command that failed.
-        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    debug, words = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(_run(["--debug", *words] if debug else words or ["--help"], debug=debug))
+
+
+def _without_debug(words: list[str]) -> tuple[bool, list[str]]:
+    """Take `--debug` out, wherever it stands: people add it to the end of the command that failed."""
+    flags_end = words.index("--") if "--" in words else len(words)
+    flags = [word for word in words[:flags_end] if word != "--debug"]
+    return len(flags) < flags_end, flags + words[flags_end:]
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    """Run a command; its errors become a line and an exit code."""
     try:
-        code = parakeetd.main(arguments, standalone_mode=False)
+        code = parakeetd.main(words, prog_name="parakeetd", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
-        code = stop.exit_code
+        return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "parakeetd"
+        _say(f"{' '.join(error.format_message().split()).rstrip('.')} (see: {command} --help)")
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        return 130
     except BrokenPipeError:
-        # The reader of our output has left; there is nobody to tell.
-        sys.stderr.close()
-        code = 1
-    except ParakeetError as error:
-        if debug:
-            raise
-        click.echo(f"parakeetd: {error}", err=True)
-        code = error.exit_code
+        # The reader of our output has left; there is nobody to tell. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except Exception as error:
         if debug:
-            raise
-        click.echo(
-            f"parakeetd: internal error, please report it ({type(error).__name__}: {error}); "
-            "--debug shows the traceback",
-            err=True,
-        )
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+            traceback.print_exc()
+        if isinstance(error, ParakeetError):
+            _say(str(error))
+            return error.exit_code
+        hint = "" if debug else "; --debug shows the traceback"
+        _say(f"internal error, please report it ({type(error).__name__}: {error}){hint}")
+        return 1
+
+
+def _say(message: str) -> None:
+    click.echo(f"parakeetd: {message}", err=True)

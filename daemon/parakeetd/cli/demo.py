@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from parakeetd.app import Daemon
-from parakeetd.config import Config, Paths, ServerSettings
+from parakeetd.config import Config, ModelSettings, Paths, ServerSettings
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.rpc.client import stream_file
 
 CLIPS = EMBEDDED.parent / "clips"
 
 
-@click.command("demo")
+@click.command("demo", short_help="See it work: stream the shipped clips through the real server.")
 @click.argument(
     "files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="[FILE...]"
 )
@@ -29,10 +28,15 @@ def command(files: tuple[Path, ...], fast: bool) -> None:
     """Start the server with the embedded model, stream clips to it as a microphone would, print what comes back.
 
     Without FILE, the clips that ship with parakeetd are used. The embedded model knows letters, digits, numbers and
-    short commands, not open English.
+    short commands, not open English. A daemon that runs already is left alone.
+
+    \b
+    Examples:
+      parakeetd demo
+      parakeetd demo --fast my-digits.wav
     """
     chosen = [(file, "") for file in files] or shipped_clips()
-    asyncio.run(_demo(chosen, Console(), real_time=not fast))
+    asyncio.run(_demo(chosen, real_time=not fast))
 
 
 def shipped_clips() -> list[tuple[Path, str]]:
@@ -42,29 +46,31 @@ def shipped_clips() -> list[tuple[Path, str]]:
     return [(CLIPS / row["file"], row["text"]) for row in rows]
 
 
-async def _demo(files: list[tuple[Path, str]], console: Console, *, real_time: bool) -> None:
+async def _demo(files: list[tuple[Path, str]], *, real_time: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="parakeetd-demo-") as folder:
         # An own socket and no installed model: the demo runs beside a daemon that is at work.
         address = f"unix:{folder}/demo.sock"
-        config = Config(server=ServerSettings(listen=(address,), drain_seconds=1.0))
-        config = replace(config, model=replace(config.model, name=EMBEDDED.name))
+        config = Config(
+            server=ServerSettings(listen=(address,), drain_seconds=1.0),
+            model=ModelSettings(name=EMBEDDED.name),
+        )
         paths = replace(Paths.from_environment(), models=Path(folder))
         async with Daemon(config, paths):
-            console.print(f"server at {address}, model {EMBEDDED.name}", style="dim", highlight=False)
+            click.secho(f"server at {address}, model {EMBEDDED.name}", dim=True)
             for file, said in files:
-                await _show(address, file, said, console, real_time=real_time)
+                await _show(address, file, said, real_time=real_time)
 
 
-async def _show(address: str, file: Path, said: str, console: Console, *, real_time: bool) -> None:
-    spoken = f"  (spoken: {said})" if said else ""
-    console.print(f"\n[bold]{file.name}[/bold]{spoken}", highlight=False)
+async def _show(address: str, file: Path, said: str, *, real_time: bool) -> None:
+    click.secho(f"\n{file.name}", bold=True, nl=False)
+    click.echo(f"  (spoken: {said})" if said else "")
     finals = 0
     async with aclosing(stream_file(address, file, real_time=real_time)) as lines:
         async for line in lines:
             finals += line.is_final
             if line.is_final:
-                console.print(f"  final    {line.text}", style="green", highlight=False, markup=False)
+                click.secho(f"  final    {line.text}", fg="green")
             else:
-                console.print(f"  interim  {line.text}", style="dim", highlight=False, markup=False)
+                click.secho(f"  interim  {line.text}", dim=True)
     if not finals:
-        console.print("  nothing was recognised", style="yellow")
+        click.secho("  nothing was recognised", fg="yellow")

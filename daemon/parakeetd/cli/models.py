@@ -14,11 +14,19 @@ from parakeetd.errors import BundleError
 from parakeetd.model.bundle import find_bundle, installed_names
 
 
-@click.command("models")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.command("models", short_help="List the installed models.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, path, precisions and more.")
 @options.MODELS
 def command(as_json: bool, models: Path | None) -> None:
-    """List the installed models."""
+    """List the installed models, with their precisions, sizes and languages.
+
+    A model that is not whole is listed as broken, with what is wrong; `parakeetd doctor` reads every byte.
+
+    \b
+    Examples:
+      parakeetd models
+      parakeetd models --json | jq -r '.[].name'
+    """
     folder = models or Paths.from_environment().models
     rows = [_row(name, folder) for name in installed_names(folder)]
     if as_json:

@@ -7,17 +7,27 @@ from pathlib import Path
 import click
 
 MODEL = click.option(
-    "--model", "model", metavar="NAME", help="Installed model to use; see `parakeetd models`."
+    "--model",
+    "model",
+    metavar="NAME",
+    help="Installed model to use; see `parakeetd models`. Default: the only one, or the embedded demo model.",
 )
 MODELS = click.option(
     "--models",
     "models",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of model bundles, when it is not yours ($PARAKEETD_MODELS or ~/.local/share/parakeetd/models).",
+    help="Folder of models. Default: $PARAKEETD_MODELS, or ~/.local/share/parakeetd/models.",
 )
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto uses a GPU when one works (default); cpu never; cuda fails without one.",
+    help="auto uses a GPU when one works; cpu never; cuda fails without one. Default: auto.",
+)
+CONFIG = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration (TOML). Default: ~/.config/parakeetd/config.toml, if there is one.",
 )

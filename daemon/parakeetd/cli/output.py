@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 from parakeetd.library import Transcription
 from parakeetd.session import Result
 
-CUE_SECONDS = 6.0
-"""Longest subtitle: what two lines of 42 letters hold at a reading speed of 15 letters a second."""
 CUE_LETTERS = 84
+"""Longest subtitle: two lines of 42 letters."""
+
+CUE_MS = 6000
+"""Longest time of one: what 84 letters take at a reading speed of 15 letters a second."""
+
+CUE_PAUSE_MS = 1000
+"""A pause that ends one: its text would stand through the silence."""
 
 
 def as_text(file: str, transcription: Transcription) -> str:
@@ -40,8 +46,12 @@ def as_srt(file: str, transcription: Transcription) -> str:
 
 
 def as_vtt(file: str, transcription: Transcription) -> str:
-    cues = _cues(transcription)
-    return "WEBVTT\n\n" + "".join(f"{_clock(a, '.')} --> {_clock(b, '.')}\n{text}\n\n" for a, b, text in cues)
+    cues = "".join(
+        # WebVTT has markup: the signs that begin it are escaped.
+        f"{_clock(a, '.')} --> {_clock(b, '.')}\n{html.escape(text, quote=False)}\n\n"
+        for a, b, text in _cues(transcription)
+    )
+    return f"WEBVTT\n\n{cues}"
 
 
 FORMATS: Mapping[str, Callable[[str, Transcription], str]] = {
@@ -71,27 +81,28 @@ def _segment(segment: Result) -> dict[str, Any]:
     }
 
 
-def _cues(transcription: Transcription) -> Iterator[tuple[float, float, str]]:
-    """(start, end, text) of subtitles that fit two lines, cut between words, never overlapping."""
+def _cues(transcription: Transcription) -> Iterator[tuple[int, int, str]]:
+    """(start, end, text), times in milliseconds, of subtitles that fit two lines: cut between words and at pauses,
+    never overlapping, never of no length, for which a player would show nothing."""
+    end = 0
     for segment in transcription.segments:
         words: list[str] = []
-        start = end = 0.0
+        start = end
         for word in segment.transcript.words:
-            too_long = word.end - start > CUE_SECONDS or len(" ".join([*words, word.text])) > CUE_LETTERS
-            if words and too_long:
+            word_start, word_end = round(word.start * 1000), round(word.end * 1000)
+            full = word_end - start > CUE_MS or len(" ".join([*words, word.text])) > CUE_LETTERS
+            if words and (full or word_start - end > CUE_PAUSE_MS):
                 yield start, end, " ".join(words)
                 words = []
             if not words:
-                start = max(word.start, end)
+                start = max(word_start, end)
             words.append(word.text)
-            # A player shows nothing for a cue of no length.
-            end = max(word.end, start + 0.001)
+            end = max(word_end, start + 1)
         if words:
             yield start, end, " ".join(words)
 
 
-def _clock(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
+def _clock(milliseconds: int, point: str) -> str:
     hours, rest = divmod(milliseconds, 3_600_000)
     minutes, rest = divmod(rest, 60_000)
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"

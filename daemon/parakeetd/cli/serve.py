@@ -13,16 +13,12 @@ import click
 from parakeetd import app
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
+from parakeetd.errors import InputError, ListenError
+from parakeetd.rpc.address import parse_address
 
 
-@click.command("serve")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Configuration (TOML), instead of ~/.config/parakeetd/config.toml.",
-)
+@click.command("serve", short_help="Run the daemon: serve speech recognition over gRPC.")
+@options.CONFIG
 @options.MODEL
 @options.MODELS
 @options.DEVICE
@@ -42,7 +38,14 @@ def command(
 ) -> None:
     """Serve speech recognition over gRPC until SIGTERM or Ctrl-C.
 
-    NVIDIA Riva clients work against it unmodified. Flags come before the configuration file.
+    NVIDIA Riva clients work against it unmodified. A flag overrides the configuration file. When it says
+    "ready" on stderr, it is; the lines before say where it listens and what it serves.
+
+    \b
+    Examples:
+      parakeetd serve
+      parakeetd serve --model 0.6b-v3 --device cpu
+      parakeetd serve --listen 127.0.0.1:0 --listen unix:/run/user/1000/speech.sock
     """
     # A daemon says what it serves and on what; the other commands only what went wrong.
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
@@ -59,5 +62,10 @@ def _overridden(config: Config, model: str | None, device: str | None, listen: t
     if device:
         config = replace(config, device=replace(config.device, choice=cast(DeviceChoice, device)))
     if listen:
+        for address in listen:
+            try:
+                parse_address(address)
+            except ListenError as error:
+                raise InputError(str(error)) from error
         config = replace(config, server=replace(config.server, listen=listen))
     return config
