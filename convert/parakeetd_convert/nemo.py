@@ -11,6 +11,7 @@ import pickle
 import shutil
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,8 +191,10 @@ def _restore(file: Path, folder: Path, config: Any, nemo_class: str) -> Any:
     class Connector(SaveRestoreConnector):  # type: ignore[misc]
         @staticmethod
         def _load_state_dict_from_disk(model_weights: str, map_location: Any = "cpu") -> Any:
+            # Mapped, the weights are not in memory twice; only torch's newer format can be.
+            mapped = zipfile.is_zipfile(model_weights)
             # Written out: without the argument an environment variable turns the safe loading off.
-            return torch.load(model_weights, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(model_weights, map_location="cpu", weights_only=True, mmap=mapped)
 
     model_class = getattr(models, nemo_class)
     config.target = f"{model_class.__module__}.{nemo_class}"
