@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples
@@ -80,12 +81,18 @@ class Model(AbstractContextManager["Model"]):
 
         Raises:
             AudioError: the audio cannot be decoded; the message names the file.
+            InputError: an argument is not one of those above.
             DeviceError: no device could recognise a segment.
+            Closed: the model has been closed.
         """
+        if vad not in get_args(DetectorName):
+            raise InputError(f"vad must be {' or '.join(get_args(DetectorName))}, not {vad!r}")
         begun = time.monotonic()
         blocks: Iterable[Samples]
         if isinstance(audio, (str, PathLike)):
             blocks = audio_blocks(Path(audio), BLOCK_SECONDS)
+        elif not isinstance(audio, np.ndarray):
+            raise InputError(f"audio must be a path or a NumPy array, not {type(audio).__name__}")
         else:
             blocks = [to_samples(audio, sample_rate)]
         settings = SessionSettings(detector=vad, segmentation=segmentation or Segmentation())

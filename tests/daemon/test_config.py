@@ -1,0 +1,249 @@
+"""The configuration file and the environment: what is read, and what is refused by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from parakeetd.config import (
+    Config,
+    DeviceSettings,
+    ModelSettings,
+    Paths,
+    ServerSettings,
+    VadSettings,
+    default_model,
+    read_config,
+)
+from parakeetd.errors import ConfigError
+from parakeetd.vad import Segmentation
+
+EVERYTHING = """
+[server]
+listen = ["127.0.0.1:7000", "unix:/run/speech/p.sock"]
+max_streams = 2
+idle_seconds = 5
+drain_seconds = 0.5
+
+[model]
+name = "0.6b-v3"
+
+[device]
+choice = "cpu"
+threshold_seconds = 2.5
+threads = 3
+
+[vad]
+detector = "off"
+aggressiveness = 0
+
+[segmentation]
+pre_roll_ms = 100
+onset_ms = 40
+onset_window_ms = 100
+end_silence_ms = 500
+trailing_pad_ms = 200
+max_segment_ms = 10000
+"""
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(config_file=tmp_path / "config.toml", models=tmp_path / "models", socket=None)
+
+
+def refusal(paths: Paths, text: str) -> str:
+    """What is said about a configuration file with this text; it names the file."""
+    paths.config_file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_config(None, paths)
+    message = str(caught.value)
+    assert message.startswith(f"configuration {paths.config_file}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_without_a_file_the_defaults_hold(paths: Paths) -> None:
+    assert read_config(None, paths) == Config()
+
+
+def test_an_empty_file_is_the_defaults(paths: Paths) -> None:
+    paths.config_file.touch()
+    assert read_config(None, paths) == Config()
+
+
+def test_the_defaults_are_those_that_the_readme_names() -> None:
+    config = Config()
+    assert config.server == ServerSettings(listen=(), max_streams=32, idle_seconds=60, drain_seconds=10)
+    assert config.device == DeviceSettings(choice="auto", threshold_seconds=4, threads=0)
+    assert config.vad == VadSettings(detector="webrtc", aggressiveness=2)
+    assert (config.segmentation.pre_roll_ms, config.segmentation.end_silence_ms) == (300, 800)
+    assert config.segmentation.max_segment_ms == 20_000
+
+
+def test_every_table_and_key_is_read(paths: Paths) -> None:
+    paths.config_file.write_text(EVERYTHING, encoding="utf-8")
+    assert read_config(None, paths) == Config(
+        server=ServerSettings(
+            listen=("127.0.0.1:7000", "unix:/run/speech/p.sock"),
+            max_streams=2,
+            idle_seconds=5.0,
+            drain_seconds=0.5,
+        ),
+        model=ModelSettings(name="0.6b-v3"),
+        device=DeviceSettings(choice="cpu", threshold_seconds=2.5, threads=3),
+        vad=VadSettings(detector="off", aggressiveness=0),
+        segmentation=Segmentation(
+            pre_roll_ms=100,
+            onset_ms=40,
+            onset_window_ms=100,
+            end_silence_ms=500,
+            trailing_pad_ms=200,
+            max_segment_ms=10_000,
+        ),
+    )
+
+
+def test_what_is_read_reaches_the_sessions(paths: Paths) -> None:
+    paths.config_file.write_text(EVERYTHING, encoding="utf-8")
+    sessions = read_config(None, paths).sessions
+    assert (sessions.max_streams, sessions.idle_seconds) == (2, 5.0)
+    assert (sessions.detector, sessions.aggressiveness) == ("off", 0)
+    assert sessions.segmentation.end_silence_ms == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[sever]\nmax_streams = 1", "unknown key sever; the file knows: server, model, device, vad, segm"),
+        (
+            "[server]\nmax_stream = 1",
+            "unknown key server.max_stream; table server knows: listen, max_streams",
+        ),
+        ("server = 3", "server must be a table"),
+        ("[server]\nlisten = '127.0.0.1:1'", "server.listen must be a list"),
+        ("[server]\nlisten = [1]", "server.listen must be text in quotes, not 1"),
+        ("[server]\nmax_streams = 1.5", "server.max_streams must be a whole number, not 1.5"),
+        ("[server]\nmax_streams = true", "server.max_streams must be a whole number, not True"),
+        ("[server]\nidle_seconds = 'long'", "server.idle_seconds must be a number, not 'long'"),
+        ("[server]\nidle_seconds = nan", "server.idle_seconds must be a number, not nan"),
+        ("[model]\nname = 6", "model.name must be text in quotes, not 6"),
+        ("[device]\nthreads = '2'", "device.threads must be a whole number, not '2'"),
+    ],
+)
+def test_an_unknown_key_or_a_wrong_type_is_named(paths: Paths, text: str, named: str) -> None:
+    assert named in refusal(paths, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[server]\nlisten = ['0.0.0.0:50051']", "server.listen: cannot listen on 0.0.0.0:50051"),
+        ("[server]\nlisten = ['unix:here.sock']", "server.listen: cannot listen on unix:here.sock"),
+        ("[server]\nmax_streams = 0", "server.max_streams must be at least 1, not 0"),
+        ("[server]\nidle_seconds = 0", "server.idle_seconds must be above 0, not 0"),
+        ("[server]\ndrain_seconds = 61", "server.drain_seconds must be 0 to 60, not 61"),
+        ("[device]\nchoice = 'gpu'", "device.choice must be one of 'auto', 'cpu', 'cuda', not 'gpu'"),
+        ("[device]\nthreads = -1", "device.threads must be 0 or more, not -1"),
+        ("[device]\nthreshold_seconds = -1", "device.threshold_seconds must be 0 or more, not -1"),
+        ("[vad]\ndetector = 'silent'", "vad.detector must be one of 'webrtc', 'off', not 'silent'"),
+        ("[vad]\naggressiveness = 4", "vad.aggressiveness must be 0, 1, 2 or 3, not 4"),
+        ("[segmentation]\npre_roll_ms = -1", "segmentation.pre_roll_ms must be 0 to 5000 ms, not -1"),
+        (
+            "[segmentation]\nend_silence_ms = 50",
+            "segmentation.end_silence_ms must be 100 to 10000 ms, not 50",
+        ),
+        (
+            "[segmentation]\nmax_segment_ms = 1",
+            "segmentation.max_segment_ms must be 2000 to 300000 ms, not 1",
+        ),
+        ("[segmentation]\nonset_ms = 300", "segmentation.onset_ms must be"),
+    ],
+)
+def test_a_value_out_of_range_is_named(paths: Paths, text: str, named: str) -> None:
+    assert named in refusal(paths, text)
+
+
+def test_what_is_not_toml_is_named_with_its_line(paths: Paths) -> None:
+    assert "not valid TOML" in (message := refusal(paths, "[server]\nmax_streams = \n"))
+    assert "line 2" in message
+
+
+def test_a_file_that_is_not_utf8_is_named(paths: Paths) -> None:
+    paths.config_file.write_bytes(b'[model]\nname = "\xff"\n')
+    with pytest.raises(ConfigError, match=rf"configuration {paths.config_file}: not valid TOML"):
+        read_config(None, paths)
+
+
+def test_a_file_that_was_asked_for_must_exist(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"configuration {tmp_path}/other\.toml: .*No such file"):
+        read_config(tmp_path / "other.toml", paths)
+
+
+def test_a_folder_is_not_a_configuration_file(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"configuration {tmp_path}: .*directory"):
+        read_config(tmp_path, paths)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read_is_no_reason_for_the_defaults(paths: Paths) -> None:
+    paths.config_file.write_text("[server]\n")
+    paths.config_file.chmod(0)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        read_config(None, paths)
+
+
+def test_paths_follow_the_xdg_variables() -> None:
+    environment = {
+        "HOME": "/home/anna",
+        "XDG_CONFIG_HOME": "/cfg",
+        "XDG_DATA_HOME": "/data",
+        "XDG_RUNTIME_DIR": "/run/user/7",
+    }
+    assert Paths.from_environment(environment) == Paths(
+        config_file=Path("/cfg/parakeetd/config.toml"),
+        models=Path("/data/parakeetd/models"),
+        socket=Path("/run/user/7/parakeetd/parakeetd.sock"),
+    )
+
+
+def test_without_the_xdg_variables_paths_are_in_the_home_folder() -> None:
+    paths = Paths.from_environment({"HOME": "/home/anna"})
+    assert paths.config_file == Path("/home/anna/.config/parakeetd/config.toml")
+    assert paths.models == Path("/home/anna/.local/share/parakeetd/models")
+
+
+def test_the_folder_of_models_has_a_variable_of_its_own() -> None:
+    paths = Paths.from_environment(
+        {"HOME": "/h", "XDG_DATA_HOME": "/data", "PARAKEETD_MODELS": "/srv/models"}
+    )
+    assert paths.models == Path("/srv/models")
+
+
+def test_a_relative_xdg_folder_counts_as_not_set() -> None:
+    environment = {"HOME": "/h", "XDG_CONFIG_HOME": "cfg", "XDG_DATA_HOME": "", "XDG_RUNTIME_DIR": "run"}
+    assert Paths.from_environment(environment) == Paths.from_environment({"HOME": "/h"})
+
+
+def test_without_a_runtime_folder_there_is_no_unix_socket() -> None:
+    assert Paths.from_environment({"HOME": "/h"}).default_listen == ("127.0.0.1:50051",)
+
+
+def test_by_default_a_port_and_a_socket_are_listened_on() -> None:
+    paths = Paths.from_environment({"HOME": "/h", "XDG_RUNTIME_DIR": "/run/user/7"})
+    assert paths.default_listen == ("127.0.0.1:50051", "unix:/run/user/7/parakeetd/parakeetd.sock")
+
+
+def test_the_embedded_model_is_the_default_when_nothing_else_is_installed() -> None:
+    assert default_model(["demo"]) == "demo"
+
+
+def test_the_only_full_model_is_the_default() -> None:
+    assert default_model(["0.6b-v3", "demo"]) == "0.6b-v3"
+
+
+def test_among_several_full_models_none_is_guessed() -> None:
+    with pytest.raises(ConfigError, match=r"0\.6b-v2, 0\.6b-v3\); name one with --model"):
+        default_model(["0.6b-v2", "0.6b-v3", "demo"])
