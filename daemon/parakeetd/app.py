@@ -7,13 +7,11 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
 from parakeetd.config import Config, Paths, default_model
 from parakeetd.engines import open_router
-from parakeetd.errors import ListenError
 from parakeetd.model.bundle import EMBEDDED, Bundle, find_bundle, installed_names
 from parakeetd.rpc.server import RpcServer
 from parakeetd.session import ServedModel, Sessions
@@ -55,7 +53,8 @@ class Daemon:
             self._router = await asyncio.to_thread(open_router, bundle, config.device, max_queued=room)
             undo.callback(self._router.close, CLOSE_SECONDS)
             served = ServedModel(bundle.name, bundle.manifest.languages, self._router)
-            self._server = RpcServer(Sessions((served,), config.sessions), self._listen())
+            addresses = config.server.listen or self._paths.default_listen
+            self._server = RpcServer(Sessions((served,), config.sessions), addresses)
             await self._server.start()
             undo.pop_all()
         devices = ", ".join(report.device for report in self._router.devices())
@@ -77,13 +76,6 @@ class Daemon:
                 "for a full one: pip install 'parakeetd[convert]' && parakeetd-convert list"
             )
         return bundle
-
-    def _listen(self) -> tuple[str, ...]:
-        if self._config.server.listen:
-            return self._config.server.listen
-        if self._paths.socket is not None:
-            _private_folder(self._paths.socket.parent)
-        return self._paths.default_listen
 
 
 async def run(config: Config, paths: Paths, *, say: Callable[[str], None]) -> None:
@@ -118,10 +110,3 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_once)
     return stop
-
-
-def _private_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ListenError(f"cannot make the socket's folder {folder}: {error.strerror}") from error
