@@ -70,8 +70,8 @@ class LiveStream:
             # What the reader raised was raised above, or the caller has left and does not want it.
             with suppress(asyncio.CancelledError, Exception):
                 await reader
-            for routed in list(self._unanswered):
-                routed.cancel()
+            for unanswered in list(self._unanswered):
+                unanswered.cancel()
 
     async def _read(self) -> None:
         """Cut the audio into segments and queue them; raise at the end what ended the audio early."""
