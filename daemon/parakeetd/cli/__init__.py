@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import TextIO
 
 import click
@@ -18,7 +19,13 @@ import click
 from parakeetd import __version__
 from parakeetd.errors import ParakeetError
 
-COMMANDS = ("serve", "demo", "transcribe", "models", "doctor")
+COMMANDS: Mapping[str, str] = {
+    "serve": "Run the daemon: serve speech recognition over gRPC.",
+    "demo": "See it work: stream the shipped clips through the real server.",
+    "transcribe": "Recognise the speech in audio files.",
+    "models": "List the installed models.",
+    "doctor": "Check devices, models, configuration and addresses.",
+}
 
 
 class _Lazy(click.Group):
@@ -32,6 +39,10 @@ class _Lazy(click.Group):
             return None
         command: click.Command = importlib.import_module(f"parakeetd.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

@@ -19,7 +19,7 @@ from parakeetd.rpc.client import stream_file
 CLIPS = EMBEDDED.parent / "clips"
 
 
-@click.command("demo", short_help="See it work: stream the shipped clips through the real server.")
+@click.command("demo")
 @click.argument(
     "files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="[FILE...]"
 )

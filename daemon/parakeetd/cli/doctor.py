@@ -15,7 +15,7 @@ from parakeetd.diagnosis import diagnose
 MARK = {"ok": "ok   ", "note": "note ", "problem": "WRONG"}
 
 
-@click.command("doctor", short_help="Check devices, models, configuration and addresses.")
+@click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of {subject, state, finding}.")
 @options.CONFIG
 @options.MODELS

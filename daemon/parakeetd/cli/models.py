@@ -14,7 +14,7 @@ from parakeetd.errors import BundleError
 from parakeetd.model.bundle import find_bundle, installed_names
 
 
-@click.command("models", short_help="List the installed models.")
+@click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, path, precisions and more.")
 @options.MODELS
 def command(as_json: bool, models: Path | None) -> None:

@@ -17,7 +17,7 @@ from parakeetd.errors import InputError, ListenError
 from parakeetd.rpc.address import parse_address
 
 
-@click.command("serve", short_help="Run the daemon: serve speech recognition over gRPC.")
+@click.command("serve")
 @options.CONFIG
 @options.MODEL
 @options.MODELS

@@ -28,7 +28,7 @@ SUFFIX = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 STDIN = Path("-")
 
 
-@click.command("transcribe", short_help="Recognise the speech in audio files.")
+@click.command("transcribe")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @options.MODEL
 @options.MODELS

@@ -1,0 +1,104 @@
+"""Runs the `parakeetd` command: in the test's own process, where that shows the same, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+PARAKEETD = [sys.executable, "-m", "parakeetd.cli"]
+
+PATIENCE_SECONDS = 60.0
+"""A process that has not ended by then is killed, so that a test fails rather than hangs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line on stderr."""
+        lines = self.err.splitlines()
+        if len(lines) != 1:
+            raise AssertionError(f"expected one line on stderr, not: {self.err!r}")
+        return lines[0]
+
+
+Command = Callable[..., Outcome]
+"""Runs a command in the test's own process."""
+
+
+def home(folder: Path) -> dict[str, str]:
+    """An environment in which the user has nothing of parakeetd's."""
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+    return inherited | {"HOME": str(folder)}
+
+
+def run(*arguments: str | Path, env: dict[str, str], cwd: Path | None = None, stdin: bytes = b"") -> Outcome:
+    """Run the command to its end in a process of its own."""
+    done = subprocess.run(
+        [*PARAKEETD, *map(str, arguments)],
+        env=env,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@dataclass
+class Served:
+    """A daemon in a process of its own."""
+
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+    """Lines on stderr so far."""
+
+    @property
+    def addresses(self) -> list[str]:
+        return [line.removeprefix("listening on ") for line in self.said if line.startswith("listening on ")]
+
+    def wait_for(self, wanted: str) -> None:
+        """Read stderr up to this line."""
+        stream: IO[str] | None = self.process.stderr
+        for line in stream or ():
+            self.said.append(line.rstrip("\n"))
+            if self.said[-1] == wanted:
+                return
+        raise AssertionError(f"the daemon ended without saying {wanted!r}; it said: {self.said}")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the exit code."""
+        self.process.send_signal(number)
+        _, rest = self.process.communicate(timeout=PATIENCE_SECONDS)
+        self.said += rest.splitlines()
+        return self.process.returncode
+
+
+@contextmanager
+def served(*arguments: str | Path, env: dict[str, str]) -> Iterator[Served]:
+    """`parakeetd serve` with these arguments, ready; killed at the end if the test has not ended it."""
+    with subprocess.Popen(
+        [*PARAKEETD, "serve", *map(str, arguments)], env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            daemon = Served(process)
+            daemon.wait_for("ready")
+            yield daemon
+        finally:
+            watchdog.cancel()
+            process.kill()
