@@ -52,6 +52,8 @@ class DeviceError(ParakeetError):
     """A device that cannot be opened or that failed while it worked."""
 
     def __init__(self, device: str, reason: str) -> None:
+        # ONNX Runtime's own reasons run over several lines.
+        reason = " ".join(reason.split())
         super().__init__(f"device {device}: {reason}")
         self.device = device
         self.reason = reason

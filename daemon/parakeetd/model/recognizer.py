@@ -60,14 +60,17 @@ class Recognizer:
                 bundle.path,
                 f"{TOKENS} has {vocabulary.blank} tokens, the manifest says {architecture.vocabulary}",
             )
+        encoder_session = open_session(encoder, device, threads=threads)
+        # A step is too small to share among threads: waking them costs more than the product.
+        decoder_joint_session = open_session(decoder_joint, device, threads=1)
+        _check_fit(bundle, encoder_session, decoder_joint_session)
         return cls(
             architecture,
             vocabulary,
             # The log-mel graph is a few milliseconds of CPU work; it stays off the GPU.
             log_mel=LogMel(open_session(log_mel, "cpu", threads=threads)),
-            encoder=open_session(encoder, device, threads=threads),
-            # A step is too small to share among threads: waking them costs more than the product.
-            decoder_joint=open_session(decoder_joint, device, threads=1),
+            encoder=encoder_session,
+            decoder_joint=decoder_joint_session,
             device=device,
         )
 
@@ -115,6 +118,29 @@ class Recognizer:
         """Longest piece in samples, given by the encoder's relative positions."""
         a = self.architecture
         return a.max_encoder_frames * a.subsampling * a.hop_samples
+
+
+def _check_fit(bundle: Bundle, encoder: Session, decoder_joint: Session) -> None:
+    """Hold the manifest's numbers against the graphs.
+
+    Raises:
+        BundleError: one differs; the message names it.
+    """
+    a = bundle.manifest.architecture
+    for session, tensor, axis, what, stated in (
+        (encoder, "audio_signal", 1, "mels", a.mels),
+        (decoder_joint, "encoder_outputs", 1, "d_model", a.d_model),
+        (decoder_joint, "input_states_1", 0, "prediction_layers", a.prediction_layers),
+        (decoder_joint, "input_states_1", 2, "prediction_hidden", a.prediction_hidden),
+        (decoder_joint, "outputs", 3, "vocabulary, blank and durations", a.vocabulary + 1 + len(a.durations)),
+    ):
+        try:
+            found = session.shape(tensor)[axis]
+        except (KeyError, IndexError):
+            raise BundleError(bundle.path, f"its graphs have no {tensor} with an axis {axis}") from None
+        # An axis that the exporter left open says nothing.
+        if isinstance(found, int) and found != stated:
+            raise BundleError(bundle.path, f"its graphs have {found} {what}, the manifest says {stated}")
 
 
 @dataclass(slots=True)

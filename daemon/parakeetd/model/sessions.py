@@ -58,9 +58,13 @@ class Session:
         results: list[NDArray[Any]] = self._session.run(outputs or self._outputs, dict(inputs))
         return results
 
-    def input_shape(self, name: str) -> list[int | str | None]:
-        """Declared shape of an input; dynamic axes are names."""
-        for item in self._session.get_inputs():
+    def shape(self, name: str) -> list[int | str | None]:
+        """Declared shape of an input or output; dynamic axes are names.
+
+        Raises:
+            KeyError: the graph has neither of this name.
+        """
+        for item in (*self._session.get_inputs(), *self._session.get_outputs()):
             if item.name == name:
                 return list(item.shape)
         raise KeyError(name)

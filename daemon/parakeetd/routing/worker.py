@@ -148,7 +148,7 @@ class Worker:
             # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.
             self._engine = None
             self._failed_at = time.monotonic()
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = " ".join(f"{type(error).__name__}: {error}".split())
             log.error("device %s failed on a segment of %.1f s: %s", self.device, job.seconds, self.failure)
             self._on_failure(job, self.device, error)
         else:
