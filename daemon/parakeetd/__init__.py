@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parakeetd.library import Model, Transcription, load
+
+# ONNX Runtime's official builds report to their maker: processor, programs' paths, errors, with an identifier that
+# they keep in the user's home. This is their switch, to be set before they are imported. Nothing leaves the machine.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -57,6 +58,19 @@ def test_transcribing_loads_neither_grpc_nor_the_conversion(clips: dict[str, Cli
     )
     command = [sys.executable, "-c", code, str(clips["digits"].path)]
     assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
+def test_recognising_leaves_no_trace_in_the_users_home(clips: dict[str, Clip], tmp_path: Path) -> None:
+    # ONNX Runtime's own reporting, unless it is switched off, begins with an identifier and a store in there.
+    code = (
+        "import sys, parakeetd\n"
+        "with parakeetd.load('demo', threads=1) as model: print(model.transcribe(sys.argv[1]).text)"
+    )
+    command = [sys.executable, "-c", code, str(clips["digits"].path)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    text = subprocess.check_output(command, text=True, env=env | {"HOME": str(tmp_path)})
+    assert text.strip() == clips["digits"].nemo_text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_the_package_does_not_have_is_an_attribute_error() -> None:

@@ -68,8 +68,13 @@ def _seconds(file: Path) -> float:
     if not file.is_file():
         return 0.0
     try:
-        with file.open("rb", buffering=0) as opened:
-            # By descriptor: a name that ends in .raw would be taken for samples without a header.
-            return float(soundfile.info(opened.fileno(), verbose=False).duration)
-    except (OSError, RuntimeError, TypeError):
+        # By descriptor: a name that ends in .raw would be taken for samples without a header.
+        with (
+            file.open("rb", buffering=0) as opened,
+            soundfile.SoundFile(opened.fileno(), closefd=False) as sound,
+        ):
+            seconds = float(sound.frames / sound.samplerate)
+    except (OSError, RuntimeError, ZeroDivisionError):
         return 0.0
+    # A file that does not say its length is said to have nearly 2^63 frames.
+    return seconds if seconds < 1e9 else 0.0
