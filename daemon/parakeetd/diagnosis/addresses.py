@@ -67,7 +67,8 @@ def _neighbour(subject: str, address: Address) -> Check:
                 "something that is no speech server listens there; stop it, or choose another with --listen"
             )
             return Check(subject, "problem", finding)
-    models = ", ".join(model.model_name for model in answer.model_config)
+    # Once for each way in which it can be asked: streamed, or whole recordings.
+    models = ", ".join(dict.fromkeys(model.model_name for model in answer.model_config))
     return Check(subject, "ok", f"a speech server runs there and serves {models}")
 
 

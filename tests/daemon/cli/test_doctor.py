@@ -165,7 +165,13 @@ def test_a_daemon_that_runs_is_recognised(doctor: Doctor, env: dict[str, str], t
     [
         (0, None, CUDA_RUNTIME, "ok", "no NVIDIA GPU"),
         (1, None, CUDA_RUNTIME, "note", "install NVIDIA's driver"),
-        (1, Driver((13, 0), (), "no CUDA-capable device is detected"), CUDA_RUNTIME, "note", "no CUDA-capable"),
+        (
+            1,
+            Driver((13, 0), (), "no CUDA-capable device is detected"),
+            CUDA_RUNTIME,
+            "note",
+            "no CUDA-capable",
+        ),
         (0, Driver((13, 0), (), "no CUDA-capable device is detected"), CUDA_RUNTIME, "note", "/dev/nvidia"),
         (1, Driver((12, 4), ("H200",)), CUDA_RUNTIME, "note", "needs CUDA 13.0; update NVIDIA's driver"),
         (1, Driver((13, 1), ("H200",)), CUDA_RUNTIME, "ok", "H200 (driver for CUDA 13.1)"),
@@ -209,7 +215,12 @@ def test_display_cards_of_nvidia_are_counted(tmp_path: Path) -> None:
     ("settings", "cuda_works", "state", "named"),
     [
         (DeviceSettings(), False, "ok", "all segments go to the CPU"),
-        (DeviceSettings(threshold_seconds=2.5), True, "ok", "from 2.5 s go to the GPU, shorter ones to the CPU"),
+        (
+            DeviceSettings(threshold_seconds=2.5),
+            True,
+            "ok",
+            "from 2.5 s go to the GPU, shorter ones to the CPU",
+        ),
         (DeviceSettings(choice="cuda"), True, "ok", "all segments go to the GPU"),
         (DeviceSettings(choice="cpu"), True, "note", "device.choice is cpu"),
         (DeviceSettings(choice="cpu"), False, "ok", "device.choice is cpu"),

@@ -30,11 +30,12 @@ def transcription(*segments: list[tuple[str, float, float]]) -> Transcription:
     return Transcription(tuple(results), "demo", 60.0, 1.0)
 
 
-def read(folder: Path, suffix: str, text: str) -> webvtt.WebVTT:
+def read(folder: Path, suffix: str, text: str) -> list[webvtt.Caption]:
     """What the parser finds in the text."""
     file = folder / f"talk.{suffix}"
     file.write_text(text, encoding="utf-8")
-    return webvtt.from_srt(str(file)) if suffix == "srt" else webvtt.read(str(file), strict=True)
+    parsed = webvtt.from_srt(str(file)) if suffix == "srt" else webvtt.read(str(file), strict=True)
+    return parsed.captions
 
 
 @FORMATS
@@ -62,7 +63,7 @@ def test_the_command_writes_a_cue_for_each_utterance(
 @FORMATS
 def test_long_speech_is_cut_into_cues_that_fit_two_lines(tmp_path: Path, suffix: str, render: Render) -> None:
     words = [(f"word{i}", i * 0.25, i * 0.25 + 0.2) for i in range(80)]
-    cues = list(read(tmp_path, suffix, render("talk.wav", transcription(words))))
+    cues = read(tmp_path, suffix, render("talk.wav", transcription(words)))
     assert len(cues) > 3
     assert " ".join(cue.text for cue in cues).split() == [word for word, _, _ in words]
     for cue in cues:
@@ -76,7 +77,7 @@ def test_long_speech_is_cut_into_cues_that_fit_two_lines(tmp_path: Path, suffix:
 @FORMATS
 def test_slow_speech_is_cut_by_time(tmp_path: Path, suffix: str, render: Render) -> None:
     words = [(f"w{i}", i * 1.5, i * 1.5 + 1.0) for i in range(12)]
-    cues = list(read(tmp_path, suffix, render("talk.wav", transcription(words))))
+    cues = read(tmp_path, suffix, render("talk.wav", transcription(words)))
     assert len(cues) > 2
     assert all(cue.end_time.in_milliseconds() - cue.start_time.in_milliseconds() <= CUE_MS for cue in cues)
 
@@ -93,7 +94,7 @@ def test_words_of_no_length_and_words_that_overlap_still_show(
     tmp_path: Path, suffix: str, render: Render
 ) -> None:
     spoken = transcription([("a", 1.0, 1.0)], [("b", 0.9, 1.0)], [("c", 1.0005, 1.0015)])
-    cues = list(read(tmp_path, suffix, render("talk.wav", spoken)))
+    cues = read(tmp_path, suffix, render("talk.wav", spoken))
     assert [cue.text for cue in cues] == ["a", "b", "c"]
     assert all(cue.start < cue.end for cue in cues)
     assert all(cue.end <= following.start for cue, following in pairwise(cues))
