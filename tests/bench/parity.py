@@ -75,11 +75,17 @@ class LiveNemo:
 
     def __init__(self, file: Path) -> None:
         from parakeetd_convert.nemo import load_nemo
+        from parakeetd_convert.toolchain import load_toolchain
 
+        load_toolchain(chatty=False)
         self._model: Any = load_nemo(file).model
 
     def __call__(self, samples: Any) -> tuple[str, list[int], list[int]]:
-        hypothesis = self._model.transcribe([samples], batch_size=1, verbose=False, return_hypotheses=True)[0]
+        settings = self._model.get_transcribe_config()
+        settings.batch_size, settings.verbose, settings.return_hypotheses = 1, False, True
+        # Otherwise NeMo puts silence around clips shorter than a second, and its times count from there.
+        settings.pad_min_duration = 0.0
+        hypothesis = self._model.transcribe([samples], override_config=settings)[0]
         if isinstance(hypothesis, list):
             hypothesis = hypothesis[0]
         return (
