@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -53,7 +54,15 @@ def command(
     if models:
         paths = replace(paths, models=models)
     config = _overridden(read_config(config_file, paths), model, device, listen)
-    asyncio.run(app.run(config, paths, say=lambda line: click.echo(line, err=True)))
+    asyncio.run(app.run(config, paths, say=_say))
+
+
+def _say(line: str) -> None:
+    try:
+        click.echo(line, err=True)
+    except BrokenPipeError:
+        # Whoever read the first lines may have left; that is no reason to stop serving.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _overridden(config: Config, model: str | None, device: str | None, listen: tuple[str, ...]) -> Config:

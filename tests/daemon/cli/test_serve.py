@@ -102,6 +102,18 @@ def test_a_second_signal_does_not_wait_for_streams(
         assert daemon.end() == -signal.SIGTERM
 
 
+def test_a_reader_of_its_lines_that_leaves_does_not_stop_it(
+    env: dict[str, str], clips: dict[str, Clip]
+) -> None:
+    with served(*FREE, env=env) as daemon:
+        assert daemon.process.stderr is not None
+        daemon.process.stderr.close()
+        with idle_stream(daemon, clips["digits"]):
+            pass
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(20) == 0
+
+
 def test_flags_come_before_the_configuration(env: dict[str, str], tmp_path: Path, models: Path) -> None:
     config = written(tmp_path, '[server]\nlisten = ["127.0.0.1:1"]\n[model]\nname = "nope"\n')
     with served("--config", config, *FREE, "--model", "mine", "--models", models, env=env) as daemon:
