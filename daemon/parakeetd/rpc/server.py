@@ -75,6 +75,13 @@ class RpcServer:
         """
         self._health = HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
+        try:
+            self.addresses = tuple(str(self._bind(address)) for address in self._wanted)
+        except ListenError:
+            # A server that has never run does not give back what it has bound.
+            await self._server.start()
+            await self._server.stop(None)
+            raise
         riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(
             RivaServicer(self._sessions), self._server
         )
@@ -83,11 +90,6 @@ class RpcServer:
             (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
             self._server,
         )
-        try:
-            self.addresses = tuple(str(self._bind(address)) for address in self._wanted)
-        except ListenError:
-            await self._server.stop(None)
-            raise
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 

@@ -1,0 +1,54 @@
+"""A server with a fake engine, in the test's own process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from parakeetd.routing import Engine, Router
+from parakeetd.routing.fake import FakeEngine
+from parakeetd.rpc import RpcServer
+from parakeetd.session import ServedModel, SessionSettings
+from wire import UNLIMITED, Client, Daemon, Serving, WatchedSessions
+
+
+@pytest.fixture
+def routers() -> Iterator[Callable[[Engine], Router]]:
+    """Makes routers over fake engines, and closes them at the end of the test."""
+    made: list[Router] = []
+
+    def make(engine: Engine) -> Router:
+        made.append(Router({"cpu": lambda: engine}))
+        return made[-1]
+
+    yield make
+    for router in made:
+        router.close(5)
+
+
+@pytest.fixture
+def serving(routers: Callable[[Engine], Router]) -> Serving:
+    """`async with serving(...) as daemon` runs a server on a free port, or at `address`."""
+
+    @asynccontextmanager
+    async def serve(
+        engine: Engine | None = None,
+        *,
+        languages: tuple[str, ...] = ("en-US",),
+        address: str = "127.0.0.1:0",
+        settings: SessionSettings | None = None,
+    ) -> AsyncIterator[Daemon]:
+        model = ServedModel("fake", languages, routers(engine or FakeEngine()))
+        sessions = WatchedSessions((model,), settings or SessionSettings())
+        server = RpcServer(sessions, (address,))
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(server.addresses[0], options=UNLIMITED) as channel:
+                yield Daemon(server, sessions, Client(server.addresses[0], channel))
+        finally:
+            await server.drain(0.1, 2)
+
+    return serve

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from parakeetd.rpc.client import CallFailed, stream_file
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_common_pb2 as common
+from wire import Serving, chunks, opening, pcm, silence, speech
+
+# The fake engine answers each segment with its length in milliseconds: what is tested here is that the right audio
+# comes through and that answers come back in the right shape.
+
+
+def milliseconds(text: str) -> int:
+    return int(text.strip().removesuffix("ms"))
+
+
+async def test_a_final_is_sent_at_each_endpoint_while_the_stream_stays_open(serving: Serving) -> None:
+    async with serving() as daemon, asyncio.timeout(20):
+        call = daemon.client.stub.StreamingRecognize()
+        for request in (opening(), *chunks(speech(1.0) + silence(1.5))):
+            await call.write(request)
+        first = await call.read()
+        assert isinstance(first, asr.StreamingRecognizeResponse)
+        assert first.results[0].is_final
+        # The second utterance is sent after the first one's text has come.
+        for request in chunks(speech(2.0) + silence(1.5)):
+            await call.write(request)
+        second = await call.read()
+        assert isinstance(second, asr.StreamingRecognizeResponse)
+        assert milliseconds(second.results[0].alternatives[0].transcript) > milliseconds(
+            first.results[0].alternatives[0].transcript
+        )
+        await call.done_writing()
+        assert not await call.read()
+
+
+async def test_the_last_words_are_answered_when_the_client_has_finished(serving: Serving) -> None:
+    async with serving() as daemon:
+        results = await daemon.client.answers(opening(), *chunks(speech(1.0)))
+    assert [item.is_final for item in results] == [True]
+    assert milliseconds(results[0].alternatives[0].transcript) == pytest.approx(1000, abs=60)
+    assert results[0].audio_processed == pytest.approx(1.0, abs=0.05)
+
+
+async def test_interims_come_only_when_asked_for(serving: Serving) -> None:
+    async with serving() as daemon:
+        plain = await daemon.client.answers(opening(), *chunks(speech(3.0)))
+        call = daemon.client.stub.StreamingRecognize()
+        await call.write(opening(interim=True))
+        for request in chunks(speech(3.0)):
+            await call.write(request)
+            await asyncio.sleep(0.002)
+        await call.done_writing()
+        with_interims = [item async for response in call for item in response.results]
+    assert [item.is_final for item in plain] == [True]
+    assert len(with_interims) > 1
+    assert [item.is_final for item in with_interims[:-1]] == [False] * (len(with_interims) - 1)
+    assert with_interims[-1].is_final
+    assert all(item.stability < 1 for item in with_interims[:-1])
+
+
+async def test_stop_history_decides_how_much_silence_ends_an_utterance(serving: Serving) -> None:
+    spoken = chunks(speech(1.0) + silence(0.6) + speech(1.0))
+    short = pcm(endpointing_config=asr.EndpointingConfig(stop_history=320))
+    async with serving() as daemon:
+        assert len(await daemon.client.answers(opening(), *spoken)) == 1
+        assert len(await daemon.client.answers(opening(short), *spoken)) == 2
+
+
+@pytest.mark.parametrize("chunk_bytes", [7, 3200, 1 << 20])
+async def test_a_wav_file_with_its_header_needs_neither_encoding_nor_rate(
+    serving: Serving, chunk_bytes: int
+) -> None:
+    samples = np.frombuffer(speech(0.5), "<i2")
+    file = io.BytesIO()
+    soundfile.write(file, np.repeat(samples, 3), 48_000, format="WAV")
+    async with serving() as daemon:
+        results = await daemon.client.answers(
+            opening(asr.RecognitionConfig()), *chunks(file.getvalue(), chunk_bytes)
+        )
+    assert milliseconds(results[0].alternatives[0].transcript) == pytest.approx(500, abs=60)
+
+
+async def test_a_recording_in_one_message_gives_one_result_for_each_utterance(serving: Serving) -> None:
+    data = speech(1.0) + silence(1.5) + speech(2.0)
+    request = asr.RecognizeRequest(
+        config=pcm(enable_word_time_offsets=True), audio=data, id=common.RequestId(value="r")
+    )
+    async with serving() as daemon:
+        response = await daemon.client.stub.Recognize(request)
+    texts = [item.alternatives[0].transcript for item in response.results]
+    assert len(texts) == 2
+    assert milliseconds(texts[0]) < milliseconds(texts[1])
+    assert texts[0].endswith(" ")
+    assert not texts[1].endswith(" ")
+    second = response.results[1].alternatives[0].words[0]
+    # The second utterance begins at 2.5 s, with a pre-roll of 300 ms.
+    assert second.start_time == pytest.approx(2200, abs=60)
+    assert response.id.value == "r"
+
+
+async def test_silence_is_no_error_and_has_no_result(serving: Serving) -> None:
+    async with serving() as daemon:
+        assert await daemon.client.answers(opening(), *chunks(silence(1.0))) == []
+        response = await daemon.client.stub.Recognize(asr.RecognizeRequest(config=pcm(), audio=silence(1.0)))
+    assert not response.results
+
+
+async def test_the_list_of_models_has_each_for_streams_and_for_recordings(serving: Serving) -> None:
+    async with serving(languages=("en-US", "de-DE")) as daemon:
+        response = await daemon.client.stub.GetRivaSpeechRecognitionConfig(
+            asr.RivaSpeechRecognitionConfigRequest()
+        )
+    listed = [
+        (config.model_name, config.parameters["type"], config.parameters["language_code"])
+        for config in response.model_config
+    ]
+    assert listed == [("fake", "online", "en-US,de-DE"), ("fake", "offline", "en-US,de-DE")]
+    assert {config.parameters["sample_rate"] for config in response.model_config} == {"16000"}
+
+
+async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_logged_once(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = pcm(model="parakeet-1.1b-en-US-asr-streaming", language_code="xx-XX")
+    with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        async with serving() as daemon:
+            for _ in range(2):
+                assert await daemon.client.answers(opening(config), *chunks(speech(1.0)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "a client asked for model 'parakeet-1.1b-en-US-asr-streaming', which is not served: fake answers",
+        "a client asked for language 'xx-XX', which fake was not trained on: it answers all the same",
+    ]
+
+
+async def test_the_models_own_name_and_language_are_not_worth_a_log_line(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        async with serving() as daemon:
+            await daemon.client.answers(
+                opening(pcm(model="fake", language_code="en-us")), *chunks(speech(0.5))
+            )
+            await daemon.client.answers(opening(), *chunks(speech(0.5)))
+    assert not caplog.records
+
+
+async def test_clients_at_the_same_time_get_their_own_answers(serving: Serving) -> None:
+    lengths = [0.5, 1.0, 1.5, 2.0]
+    async with serving() as daemon:
+        texts = await asyncio.gather(*(daemon.client.text(speech(seconds)) for seconds in lengths))
+    assert [milliseconds(text) for text in texts] == pytest.approx([500, 1000, 1500, 2000], abs=60)
+
+
+async def test_our_own_client_streams_a_file_as_a_microphone_would(serving: Serving, tmp_path: Path) -> None:
+    file = tmp_path / "said.flac"
+    soundfile.write(file, np.frombuffer(speech(1.0), "<i2"), 16_000)
+    async with serving() as daemon:
+        address = daemon.server.addresses[0]
+        lines = [line async for line in stream_file(address, file, real_time=False)]
+    assert lines[-1].is_final
+    assert milliseconds(lines[-1].text) == pytest.approx(1000, abs=60)
+    with pytest.raises(CallFailed, match=f"server {address}: UNAVAILABLE"):
+        [line async for line in stream_file(address, file)]

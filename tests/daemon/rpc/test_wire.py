@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from parakeetd.audio.sources.client import Encoding
+from parakeetd.errors import InputError
+from parakeetd.model.transcript import Transcript, Word
+from parakeetd.rpc import wire
+from parakeetd.session import Result
+from parakeetd.vad import Segmentation
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_audio_pb2 as audio
+from parakeetd_proto import riva_common_pb2 as common
+
+HELLO = Transcript(
+    "hello world", (Word("hello", 0.5, 0.9, 0.75), Word("world", 1.0, 1.2345, 0.5)), confidence=0.6
+)
+
+
+def result(text: Transcript = HELLO, *, final: bool = True) -> Result:
+    return Result(0.5, 1.5, text, "cpu", final, 1.0 if final else 0.1, 2.5)
+
+
+def options(**fields: object) -> wire.Options:
+    return wire.read_config(asr.RecognitionConfig(**fields))  # type: ignore[arg-type]
+
+
+def test_every_encoding_of_riva_is_known() -> None:
+    read = {
+        value.name: options(encoding=value.number).encoding for value in audio.AudioEncoding.DESCRIPTOR.values
+    }
+    assert read == {
+        "ENCODING_UNSPECIFIED": Encoding.UNSPECIFIED,
+        "LINEAR_PCM": Encoding.LINEAR_PCM,
+        "FLAC": Encoding.FLAC,
+        "MULAW": Encoding.MULAW,
+        "OGGOPUS": Encoding.OGG,
+        "ALAW": Encoding.ALAW,
+    }
+
+
+def test_an_unknown_encoding_is_named_with_those_that_are_known() -> None:
+    with pytest.raises(InputError, match=r"encoding 99 is not known.*LINEAR_PCM \(1\).*ALAW \(20\)"):
+        options(encoding=99)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [(None, None), (0, None), (-5, None), (320, 320), (20, 100), (60_000, 10_000)]
+)
+def test_stop_history_is_the_silence_that_ends_an_utterance_within_what_can_be_set(
+    asked: int | None, used: int | None
+) -> None:
+    read = options(endpointing_config=asr.EndpointingConfig(stop_history=asked))
+    assert read.end_silence_ms == used
+    if used is not None:
+        assert Segmentation(end_silence_ms=used).end_silence_ms == used
+
+
+def test_the_first_message_must_be_the_configuration() -> None:
+    with pytest.raises(InputError, match="must carry streaming_config, not audio_content"):
+        wire.read_first(asr.StreamingRecognizeRequest(audio_content=b"x"))
+    with pytest.raises(InputError, match="must carry streaming_config; it is empty"):
+        wire.read_first(asr.StreamingRecognizeRequest())
+
+
+def test_a_later_message_without_audio_is_no_audio_and_a_configuration_is_refused() -> None:
+    assert wire.read_audio(asr.StreamingRecognizeRequest(runtime_config={"a": "b"})) == b""
+    with pytest.raises(InputError, match="a second time"):
+        wire.read_audio(asr.StreamingRecognizeRequest(streaming_config=asr.StreamingRecognitionConfig()))
+
+
+def test_transcripts_of_a_recording_make_up_its_text_when_they_are_joined_as_they_are() -> None:
+    response = wire.offline_response([result(), result(), result()], options(), "", None)
+    joined = "".join(item.alternatives[0].transcript for item in response.results)
+    assert joined == "hello world hello world hello world"
+
+
+def test_a_final_of_a_stream_ends_in_a_space_and_an_interim_does_not() -> None:
+    final = wire.streaming_response(result(), options(), "", None).results[0]
+    interim = wire.streaming_response(result(final=False), options(), "", None).results[0]
+    assert (final.alternatives[0].transcript, final.is_final, final.stability) == ("hello world ", True, 1.0)
+    assert (interim.alternatives[0].transcript, interim.is_final) == ("hello world", False)
+    assert interim.stability == pytest.approx(0.1)
+
+
+def test_words_come_in_milliseconds_and_only_when_asked_for() -> None:
+    asked = wire.streaming_response(result(), options(enable_word_time_offsets=True), "en-US", None)
+    words = asked.results[0].alternatives[0].words
+    assert [(word.word, word.start_time, word.end_time) for word in words] == [
+        ("hello", 500, 900),
+        ("world", 1000, 1234),
+    ]
+    assert [word.confidence for word in words] == [0.75, 0.5]
+    assert not wire.streaming_response(result(), options(), "", None).results[0].alternatives[0].words
+
+
+def test_a_result_says_how_much_audio_it_covers_and_whose_request_it_answers() -> None:
+    request_id = common.RequestId(value="call 7")
+    streamed = wire.streaming_response(result(), options(), "en-US", request_id)
+    offline = wire.offline_response([result()], options(), "en-US", request_id)
+    assert streamed.id.value == offline.id.value == "call 7"
+    for item in (streamed.results[0], offline.results[0]):
+        assert item.audio_processed == 2.5
+        assert item.channel_tag == 1
+        assert item.alternatives[0].confidence == pytest.approx(0.6)
+        assert list(item.alternatives[0].language_code) == ["en-US"]

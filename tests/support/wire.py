@@ -1,0 +1,169 @@
+"""A client for tests of the wire, and the audio that it sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import numpy as np
+import pytest
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.rpc import RpcServer
+from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
+from parakeetd.vad import Segmentation
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_asr_pb2_grpc
+from parakeetd_proto import riva_audio_pb2 as audio
+
+Call = grpc.aio.StreamStreamCall[asr.StreamingRecognizeRequest, asr.StreamingRecognizeResponse]
+
+UNLIMITED = [("grpc.max_send_message_length", -1)]
+"""Options of a channel: the daemon's limit is what is tested."""
+
+
+def speech(seconds: float) -> bytes:
+    """Raw 16-bit audio at 16 kHz. The detector takes this noise for speech."""
+    noise = np.random.default_rng(1).normal(0.0, 0.2, round(seconds * SAMPLE_RATE))
+    return bytes((np.clip(noise, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def silence(seconds: float) -> bytes:
+    return bytes(2 * round(seconds * SAMPLE_RATE))
+
+
+def pcm(**fields: Any) -> asr.RecognitionConfig:
+    """What a microphone client sends."""
+    return asr.RecognitionConfig(**{"encoding": audio.LINEAR_PCM, "sample_rate_hertz": SAMPLE_RATE} | fields)
+
+
+def opening(
+    config: asr.RecognitionConfig | None = None, *, interim: bool = False
+) -> asr.StreamingRecognizeRequest:
+    """The first message of a stream."""
+    streaming = asr.StreamingRecognitionConfig(config=config or pcm(), interim_results=interim)
+    return asr.StreamingRecognizeRequest(streaming_config=streaming)
+
+
+def chunks(data: bytes, chunk_bytes: int = 640) -> list[asr.StreamingRecognizeRequest]:
+    """The later messages of a stream."""
+    return [
+        asr.StreamingRecognizeRequest(audio_content=data[at : at + chunk_bytes])
+        for at in range(0, len(data), chunk_bytes)
+    ]
+
+
+@dataclass
+class Client:
+    address: str
+    channel: grpc.aio.Channel
+
+    def __post_init__(self) -> None:
+        self.stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(self.channel)
+
+    async def answers(self, *requests: asr.StreamingRecognizeRequest) -> list[asr.StreamingRecognitionResult]:
+        """All results of a stream of these messages, which the client then half-closes."""
+        return await asyncio.to_thread(self._answers, requests)
+
+    def _answers(
+        self, requests: Sequence[asr.StreamingRecognizeRequest]
+    ) -> list[asr.StreamingRecognitionResult]:
+        # The client of grpc.aio reports INTERNAL when a call ends while it is still sending; this one waits for the
+        # status that the server gave.
+        with grpc.insecure_channel(self.address, options=UNLIMITED) as channel:
+            stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+            return [item for response in stub.StreamingRecognize(iter(requests)) for item in response.results]
+
+    async def refusal(self, *requests: asr.StreamingRecognizeRequest) -> tuple[grpc.StatusCode, str]:
+        """The error that a stream of these messages ends with."""
+        with pytest.raises(grpc.RpcError) as caught:
+            await self.answers(*requests)
+        call = cast("grpc.Call", caught.value)
+        return call.code(), call.details() or ""
+
+    async def text(self, data: bytes) -> str:
+        """What is recognised in raw audio, streamed."""
+        results = await self.answers(opening(), *chunks(data))
+        return "".join(result.alternatives[0].transcript for result in results).strip()
+
+
+class WatchedSessions(Sessions):
+    """Sessions that tell a test what happens in them, so that it need not guess how long that takes."""
+
+    def __init__(self, models: tuple[ServedModel, ...], settings: SessionSettings) -> None:
+        super().__init__(models, settings)
+        self.heard_samples = 0
+        """Samples at 16 kHz that have been read, over all streams."""
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds; it is looked at when a stream begins, reads or ends, and when a drain begins."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def stream(
+        self,
+        chunks: AsyncIterator[Samples],
+        *,
+        model: ServedModel | None = None,
+        interim: bool = False,
+        segmentation: Segmentation | None = None,
+        whole: bool = False,
+    ) -> AsyncGenerator[Result, None]:
+        watched = super().stream(
+            self._watched(chunks), model=model, interim=interim, segmentation=segmentation, whole=whole
+        )
+        try:
+            async with aclosing(watched) as results:
+                async for result in results:
+                    yield result
+        finally:
+            self._changed.set()
+
+    async def drain(self, grace_seconds: float, flush_seconds: float) -> bool:
+        self.draining = True
+        self._changed.set()
+        return await super().drain(grace_seconds, flush_seconds)
+
+    async def _watched(self, chunks: AsyncIterator[Samples]) -> AsyncIterator[Samples]:
+        self._changed.set()
+        async for chunk in chunks:
+            self.heard_samples += len(chunk)
+            self._changed.set()
+            yield chunk
+
+
+@dataclass
+class Ending:
+    """What a call still answered, and how it ended."""
+
+    texts: list[str]
+    code: grpc.StatusCode
+    message: str
+
+
+async def ending(call: Call) -> Ending:
+    """Read a call to its end."""
+    texts: list[str] = []
+    with suppress(grpc.aio.AioRpcError):
+        async for response in call:
+            texts += [item.alternatives[0].transcript for item in response.results]
+    return Ending(texts, await call.code(), await call.details() or "")
+
+
+@dataclass
+class Daemon:
+    """A server in the test's own process, and a client of it."""
+
+    server: RpcServer
+    sessions: WatchedSessions
+    client: Client
+
+
+Serving = Callable[..., AbstractAsyncContextManager[Daemon]]
