@@ -1,0 +1,87 @@
+"""A real daemon with the embedded model, and NVIDIA's own client in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from clips import Clip, shipped_clips
+from commands import PATIENCE_SECONDS, home, run, served
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / "tests" / "support"
+
+Riva = Callable[..., Any]
+"""Runs a function of `riva_client.py` and returns what it printed."""
+
+
+@pytest.fixture(scope="session")
+def riva_python() -> Path:
+    """The interpreter that has the client. It is never this one: both register the same messages."""
+    named = os.environ.get("PARAKEETD_RIVA_PYTHON")
+    python = Path(named or ROOT / ".venv-riva" / "bin" / "python")
+    if not python.is_file():
+        problem = f"no NVIDIA Riva client: {python} is missing; make it with: make .venv-riva/.ready"
+        if named or os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return python
+
+
+@pytest.fixture(scope="session")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def address(env: dict[str, str]) -> Iterator[str]:
+    """Where a daemon with the embedded model listens."""
+    with served("--model", "demo", "--listen", "127.0.0.1:0", env=env) as daemon:
+        yield daemon.addresses[0]
+
+
+@pytest.fixture(scope="session")
+def riva(riva_python: Path) -> Riva:
+    def call(way: str, *arguments: str | Path) -> Any:
+        done = subprocess.run(
+            [riva_python, SUPPORT / "riva_client.py", way, *arguments],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def transcribed(env: dict[str, str]) -> dict[str, Any]:
+    """What `parakeetd transcribe --format json` says of each shipped clip, by the stem of its file name."""
+    outcome = run(
+        "transcribe", "--model", "demo", "--format", "json", *(clip.path for clip in shipped_clips()), env=env
+    )
+    answers = [json.loads(line) for line in outcome.out.splitlines()]
+    return {Path(answer["file"]).stem: answer for answer in answers}
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Callable[[Clip], Path]:
+    """Writes a clip as the WAV file that Riva's clients want, with its own rate and channels."""
+
+    def write(clip: Clip) -> Path:
+        samples, rate = soundfile.read(clip.path, dtype="int16")
+        file = tmp_path / f"{clip.path.stem}.wav"
+        soundfile.write(file, np.asarray(samples), rate, subtype="PCM_16")
+        return file
+
+    return write
