@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -185,14 +184,6 @@ def test_a_file_that_was_asked_for_must_exist(paths: Paths, tmp_path: Path) -> N
 def test_a_folder_is_not_a_configuration_file(paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"configuration {tmp_path}: .*directory"):
         read_config(tmp_path, paths)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_file_that_may_not_be_read_is_no_reason_for_the_defaults(paths: Paths) -> None:
-    paths.config_file.write_text("[server]\n")
-    paths.config_file.chmod(0)
-    with pytest.raises(ConfigError, match="Permission denied"):
-        read_config(None, paths)
 
 
 def test_paths_follow_the_xdg_variables() -> None:

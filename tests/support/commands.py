@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+import pytest
 
 PARAKEETD = [sys.executable, "-m", "parakeetd.cli"]
 
@@ -46,16 +49,25 @@ def home(folder: Path) -> dict[str, str]:
 
 def run(*arguments: str | Path, env: dict[str, str], cwd: Path | None = None, stdin: bytes = b"") -> Outcome:
     """Run the command to its end in a process of its own."""
+    return _ended([*PARAKEETD, *map(str, arguments)], env, cwd, stdin)
+
+
+def _ended(command: list[str], env: dict[str, str], cwd: Path | None, stdin: bytes) -> Outcome:
     done = subprocess.run(
-        [*PARAKEETD, *map(str, arguments)],
-        env=env,
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
+        command, env=env, cwd=cwd, input=stdin, capture_output=True, timeout=PATIENCE_SECONDS, check=False
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_unprivileged(*arguments: str | Path, env: dict[str, str]) -> Outcome:
+    """As `run`, also for root by the modes of files. Skips where that cannot be had."""
+    prefix = []
+    if os.geteuid() == 0:
+        if not (setpriv := shutil.which("setpriv")):
+            pytest.skip("root reads every file, and setpriv is missing: apt-get install util-linux")
+        capabilities = "-dac_override,-dac_read_search"
+        prefix = [setpriv, f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
+    return _ended([*prefix, *PARAKEETD, *map(str, arguments)], env, None, b"")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from parakeetd.app import Daemon
+from parakeetd.cli import options
 from parakeetd.config import Config, ModelSettings, Paths, ServerSettings
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.rpc.client import stream_file
@@ -20,9 +21,7 @@ CLIPS = EMBEDDED.parent / "clips"
 
 
 @click.command("demo")
-@click.argument(
-    "files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="[FILE...]"
-)
+@click.argument("files", nargs=-1, type=options.PATH, metavar="[FILE...]")
 @click.option("--fast", is_flag=True, help="Send the clips as fast as possible instead of in real time.")
 def command(files: tuple[Path, ...], fast: bool) -> None:
     """Start the server with the embedded model, stream clips to it as a microphone would, print what comes back.

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+PATH = click.Path(path_type=Path, readable=False)
+"""Not looked at here: what reads it says what is wrong with it, and of several files the others still count."""
+
 MODEL = click.option(
     "--model",
     "model",
@@ -16,7 +19,7 @@ MODELS = click.option(
     "--models",
     "models",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PATH,
     help="Folder of models. Default: $PARAKEETD_MODELS, or ~/.local/share/parakeetd/models.",
 )
 DEVICE = click.option(
@@ -28,6 +31,6 @@ CONFIG = click.option(
     "--config",
     "config_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Configuration (TOML). Default: ~/.config/parakeetd/config.toml, if there is one.",
 )

@@ -29,7 +29,7 @@ STDIN = Path("-")
 
 
 @click.command("transcribe")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=options.PATH, metavar="FILE...")
 @options.MODEL
 @options.MODELS
 @options.DEVICE
@@ -52,7 +52,7 @@ STDIN = Path("-")
 @click.option(
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Write DIR/talk.txt (.json, .srt, .vtt) for talk.flac, instead of printing.",
 )
 def command(

@@ -23,7 +23,11 @@ def model_checks(models: Path, wanted: str, devices: Sequence[Device]) -> Iterat
         wanted: name in the configuration; may be empty.
         devices: those that work.
     """
-    names = installed_names(models)
+    try:
+        names = installed_names(models)
+    except ParakeetError as error:
+        yield Check("models", "problem", str(error))
+        return
     try:
         served = wanted or default_model(names)
         if served not in names:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from parakeetd.errors import BundleError, ModelNotFound
+from parakeetd.errors import BundleError, InputError, ModelNotFound
 
 FORMAT = 1
 """Version of the manifest's layout. A reader refuses any other."""
@@ -148,10 +148,16 @@ class Bundle:
                 raise BundleError(self.path, f"the manifest does not list {name}")
             for part in (name, f"{name}.data"):
                 if (entry := self.manifest.files.get(part)) is not None:
-                    if sha256(self.path / part) != entry.sha256:
+                    if self._sha256(part) != entry.sha256:
                         raise BundleError(self.path, f"{part} does not match its SHA-256 sum: it is damaged")
             paths.append(self.path / name)
         return paths
+
+    def _sha256(self, name: str) -> str:
+        try:
+            return sha256(self.path / name)
+        except OSError as error:
+            raise BundleError(self.path, f"{name} cannot be read: {error.strerror}") from error
 
 
 def find_bundle(name: str, models: Path) -> Bundle:
@@ -161,7 +167,7 @@ def find_bundle(name: str, models: Path) -> Bundle:
         ModelNotFound: there is none.
         BundleError: there is one and it cannot be used.
     """
-    if name and (models / name / MANIFEST).is_file() and Path(name).name == name:
+    if name and Path(name).name == name and _holds_bundle(models / name):
         return Bundle.read(models / name)
     if name == EMBEDDED.name:
         return Bundle.read(EMBEDDED)
@@ -169,11 +175,26 @@ def find_bundle(name: str, models: Path) -> Bundle:
 
 
 def installed_names(models: Path) -> list[str]:
-    """Names of the folders in `models` that hold a manifest, sorted, and the embedded model's."""
-    if not models.is_dir():
-        return [EMBEDDED.name]
-    found = {p.parent.name for p in models.glob(f"*/{MANIFEST}") if not p.parent.name.startswith(".")}
-    return sorted(found | {EMBEDDED.name})
+    """Names of the folders in `models` that hold a manifest, sorted, and the embedded model's.
+
+    Raises:
+        InputError: the folder of models cannot be read.
+    """
+    try:
+        folders = [path for path in models.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        folders = []
+    except OSError as error:
+        raise InputError(f"the folder of models {models} cannot be read: {error.strerror}") from error
+    return sorted({path.name for path in folders if _holds_bundle(path)} | {EMBEDDED.name})
+
+
+def _holds_bundle(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:
+        # It may not be looked into: it is named, and what is wrong is said when it is read.
+        return True
 
 
 def sha256(path: Path) -> str:
@@ -199,7 +220,8 @@ def parse_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise BundleError(path, f"{MANIFEST} is missing; convert the model again with --force") from None
     except (OSError, ValueError) as error:
-        raise BundleError(path, f"{MANIFEST} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(path, f"{MANIFEST} cannot be read: {reason}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
         raise BundleError(path, f"{MANIFEST} has format {found!r}, this version reads format {FORMAT}")

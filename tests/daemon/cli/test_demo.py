@@ -41,3 +41,9 @@ def test_a_file_that_is_not_audio_is_one_line(parakeetd: Command, tmp_path: Path
     outcome = parakeetd("demo", "--fast", tmp_path / "notes.wav")
     assert outcome.code == 2
     assert f"{tmp_path}/notes.wav: not audio" in outcome.error
+
+
+def test_a_file_that_is_not_there_is_one_line(parakeetd: Command) -> None:
+    outcome = parakeetd("demo", "--fast", "no-such-file.wav")
+    assert outcome.code == 2
+    assert outcome.error == "parakeetd: no-such-file.wav: cannot be read: No such file or directory"

@@ -59,7 +59,6 @@ def test_the_version_is_told(parakeetd: Command) -> None:
         (["serve", "now"], "now"),
         (["serve", "--listen"], "--listen"),
         (["models", "demo"], "demo"),
-        (["demo", "no-such-file.wav"], "no-such-file.wav"),
     ],
 )
 def test_wrong_usage_is_one_line_that_names_it(parakeetd: Command, arguments: list[str], named: str) -> None:
