@@ -47,7 +47,7 @@ class Loaded:
     sha256: str
 
 
-def load(file: Path) -> Loaded:
+def load_nemo(file: Path) -> Loaded:
     """Restore a TDT model on the CPU.
 
     Raises:

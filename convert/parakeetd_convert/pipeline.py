@@ -28,14 +28,14 @@ from parakeetd_convert.ctc import write_ctc
 from parakeetd_convert.encoder import write_encoder
 from parakeetd_convert.errors import BundleExists
 from parakeetd_convert.frontend import read_front_end, write_front_end
-from parakeetd_convert.nemo import inspect, load, read_architecture
+from parakeetd_convert.nemo import inspect, load_nemo, read_architecture
 from parakeetd_convert.publish import publish, staging
 from parakeetd_convert.reference import listen
 from parakeetd_convert.tokens import write_tokens
 from parakeetd_convert.toolchain import load_toolchain, versions
 from parakeetd_convert.transducer import write_decoder_joint
 
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 """Announces a step by its title and shows that it is under way until the block ends."""
 
 
@@ -78,7 +78,7 @@ def convert(job: Job, step: Step) -> Path:
         load_toolchain(chatty=job.debug)
     with staging(job.models, job.name) as folder:
         with step(f"Restoring {job.file.name}"):
-            loaded = load(job.file)
+            loaded = load_nemo(job.file)
         architecture = read_architecture(loaded.model)
         source = Source(job.file.name, loaded.sha256, loaded.nemo_class, job.licence)
         # Before the export: it replaces modules of the model for good.

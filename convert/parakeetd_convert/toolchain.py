@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 
+import parakeetd
 from parakeetd_convert.errors import MissingToolchain
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "nemo.collections.asr")
@@ -53,8 +54,8 @@ def quiet() -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of what makes a bundle, for its manifest."""
-    found = {"python": platform.python_version()}
-    for package in ("parakeetd", "torch", "nemo_toolkit", "onnx", "onnxruntime-gpu", "onnxruntime"):
+    found = {"parakeetd": parakeetd.__version__, "python": platform.python_version()}
+    for package in ("torch", "nemo_toolkit", "onnx", "onnxruntime-gpu", "onnxruntime"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

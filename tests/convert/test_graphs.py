@@ -104,7 +104,7 @@ def test_the_ctc_head_gives_nemos_log_probabilities(
 
 
 def test_batch_and_time_are_dynamic_in_every_graph(bundle: Bundle) -> None:
-    expected = {
+    expected: dict[str, dict[str, tuple[int, ...]]] = {
         LOG_MEL_GRAPH: {
             "waveforms": (0, 1),
             "waveforms_lens": (0,),

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from parakeetd_convert.errors import NemoFileError, UnsupportedModel
-from parakeetd_convert.nemo import Loaded, inspect, load, read_architecture, unpack
+from parakeetd_convert.nemo import Loaded, inspect, load_nemo, read_architecture, unpack
 
 DEMO = Path(__file__).resolve().parents[1] / "fixtures" / "demo.nemo"
 
@@ -147,21 +147,21 @@ class TestLoad:
     )
     def test_another_class_is_refused_by_its_name(self, tmp_path: Path, config: str, named: str) -> None:
         with pytest.raises(UnsupportedModel, match=f"odd.nemo: {named} cannot be converted"):
-            load(archive(tmp_path, config=config))
+            load_nemo(archive(tmp_path, config=config))
 
     @pytest.mark.parametrize("config", ["a: [1\n", "\0", "target: ${nowhere}\n"])
     def test_a_broken_configuration_is_named(self, tmp_path: Path, config: str) -> None:
         with pytest.raises(NemoFileError, match=r"odd\.nemo: model_config\.yaml cannot be read"):
-            load(archive(tmp_path, config=config))
+            load_nemo(archive(tmp_path, config=config))
 
     def test_an_artifact_outside_the_archive_is_refused(self, tmp_path: Path) -> None:
         config = f"target: {TARGET}\ntokenizer:\n  model_path: nemo:../../etc/passwd\n"
         with pytest.raises(NemoFileError, match=r"tokenizer\.model_path='nemo:\.\./\.\./etc/passwd'"):
-            load(archive(tmp_path, config=config))
+            load_nemo(archive(tmp_path, config=config))
 
     def test_a_configuration_that_nemo_cannot_build_is_one_clear_error(self, tmp_path: Path) -> None:
         with pytest.raises(NemoFileError, match=r"odd\.nemo: NeMo cannot restore it"):
-            load(archive(tmp_path))
+            load_nemo(archive(tmp_path))
 
     def test_a_pickle_payload_is_refused_and_does_not_run(
         self, torch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -173,12 +173,12 @@ class TestLoad:
             weights = io.BytesIO()
             torch.save({"a": Payload(trace)}, weights, _use_new_zipfile_serialization=protocol == "zip")
             with pytest.raises(NemoFileError, match=r"model_weights\.ckpt holds more than tensors"):
-                load(with_weights(tmp_path, weights.getvalue()))
+                load_nemo(with_weights(tmp_path, weights.getvalue()))
             assert not trace.exists()
 
     def test_a_transducer_without_durations_is_refused(self, build_nemo: Callable[..., Path]) -> None:
         with pytest.raises(UnsupportedModel, match="EncDecRNNTBPEModel without TDT durations"):
-            load(build_nemo(durations=()))
+            load_nemo(build_nemo(durations=()))
 
     def test_the_facts_of_the_hybrid_are_read_from_it(self, demo: Loaded) -> None:
         facts = read_architecture(demo.model)
@@ -190,7 +190,7 @@ class TestLoad:
         assert facts.ctc
 
     def test_the_facts_of_a_plain_transducer_are_read_from_it(self, build_nemo: Callable[..., Path]) -> None:
-        loaded = load(build_nemo(durations=(0, 1, 2, 4), mels=64))
+        loaded = load_nemo(build_nemo(durations=(0, 1, 2, 4), mels=64))
         facts = read_architecture(loaded.model)
         assert loaded.nemo_class == "EncDecRNNTBPEModel"
         assert (facts.layers, facts.d_model, facts.mels, facts.vocabulary) == (3, 48, 64, 60)
