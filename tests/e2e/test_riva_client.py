@@ -77,8 +77,10 @@ def test_a_microphone_gets_interims_while_it_is_spoken_to_and_the_text_of_transc
     assert text_of(answer) == expected["text"] == clips["pauses"].text
     assert_words_agree(answer["words"], expected)
     assert answer["interims"]
-    # A final comes at its endpoint, while the rest is still being spoken.
-    assert answer["audio_seconds"][0] < clips["pauses"].utterances[1].start
+    # A final comes at its endpoint, before the next utterance is spoken.
+    nexts = [utterance.start for utterance in clips["pauses"].utterances[1:]]
+    assert len(answer["final_at"]) == 1 + len(nexts)
+    assert all(at < start for at, start in zip(answer["final_at"][:-1], nexts, strict=True))
     assert answer["stability"][-1] == 1
 
 

@@ -113,7 +113,7 @@ def heard(responses: Iterable[Any]) -> dict[str, Any]:
         "interims": [item.alternatives[0].transcript for item in results if not item.is_final],
         "stability": [item.stability for item in results],
         "printed": printed.getvalue(),
-        "audio_seconds": [item.audio_processed for item in results],
+        "final_at": [item.audio_processed for item in finals],
     }
 
 
