@@ -1,0 +1,161 @@
+"""Writes an ONNX graph node by node, with its weights in one external data file as they come.
+
+Weights go to disk at once, so that a graph of gigabytes takes no more memory than its largest weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET: Final = 17
+CONTRIB: Final = "com.microsoft"
+"""ONNX Runtime's own operators."""
+
+_IR_VERSION: Final = 8
+_INLINE_BYTES: Final = 1024
+"""Weights up to this size stay in the graph, where shape inference can see them."""
+_ALIGNMENT: Final = 4096
+"""ONNX Runtime maps external data that begins at a page, instead of copying it."""
+
+
+class Nodes:
+    """A graph under construction, or the branch of an `If`. Branches see the names of the graph around them."""
+
+    def __init__(self, writer: GraphWriter) -> None:
+        self._writer = writer
+        self.nodes: list[onnx.NodeProto] = []
+
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; the output's name."""
+        return self.add_many(op, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def add_many(self, op: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node; its outputs' names."""
+        names = [self._writer.fresh(op) for _ in range(outputs)]
+        node = helper.make_node(op, list(inputs), names, name=names[0], domain=domain, **attributes)
+        self.nodes.append(node)
+        return names
+
+    @property
+    def float_type(self) -> int:
+        """ONNX's number of the type in which the graph computes: FLOAT or FLOAT16."""
+        return self._writer.float_type
+
+    def constant(self, value: NDArray[Any], *, exact: bool = False) -> str:
+        """A weight; the name it can be used by, everywhere in the graph.
+
+        Args:
+            exact: keep float32 in a graph that computes in float16.
+        """
+        return self._writer.constant(value, exact=exact)
+
+    def ints(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def branch(self) -> Nodes:
+        """An empty branch for `add_if`."""
+        return Nodes(self._writer)
+
+    def add_if(
+        self, condition: str, yes: Nodes, yes_outputs: Sequence[str], no: Nodes, no_outputs: Sequence[str]
+    ) -> list[str]:
+        """Run one of two branches; the names of the outputs, which both must have."""
+        return self.add_many(
+            "If",
+            condition,
+            outputs=len(yes_outputs),
+            then_branch=_body(yes, yes_outputs, "then"),
+            else_branch=_body(no, no_outputs, "else"),
+        )
+
+
+class GraphWriter(Nodes):
+    """The graph of a model file. Use it as a context manager: left without an error, `path` and its data are there."""
+
+    def __init__(self, path: Path, *, half: bool = False) -> None:
+        """
+        Args:
+            half: compute in float16; inputs and outputs stay float32.
+        """
+        super().__init__(self)
+        self._path = path
+        self._half = half
+        self._data: BinaryIO = path.with_name(f"{path.name}.data").open("wb")
+        self._weights: list[TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._count = 0
+
+    @property
+    def float_type(self) -> int:
+        return int(TensorProto.FLOAT16 if self._half else TensorProto.FLOAT)
+
+    def fresh(self, stem: str) -> str:
+        """A name that no other value has."""
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def input(self, name: str, kind: int, shape: Sequence[str | int]) -> str:
+        """An input of the graph; the name of its value in the type that the graph computes in."""
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        narrowed = kind == TensorProto.FLOAT and self._half
+        return self.add("Cast", name, to=TensorProto.FLOAT16) if narrowed else name
+
+    def output(self, value: str, name: str, kind: int, shape: Sequence[str | int]) -> None:
+        """Give a value of the graph the name of an output."""
+        if kind == TensorProto.FLOAT and self._half:
+            value = self.add("Cast", value, to=TensorProto.FLOAT)
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
+        self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def constant(self, value: NDArray[Any], *, exact: bool = False) -> str:
+        name = self.fresh("weight")
+        if self._half and value.dtype == np.float32 and not exact:
+            value = value.astype(np.float16)
+        # Not ascontiguousarray: it would make a vector of a number.
+        value = value.copy(order="C") if not value.flags.c_contiguous else value
+        if value.nbytes <= _INLINE_BYTES:
+            self._weights.append(numpy_helper.from_array(value, name))
+            return name
+        self._data.write(b"\0" * (-self._data.tell() % _ALIGNMENT))
+        tensor = TensorProto(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
+            dims=value.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        place = {"location": f"{self._path.name}.data", "offset": self._data.tell(), "length": value.nbytes}
+        for key, item in place.items():
+            tensor.external_data.add(key=key, value=str(item))
+        self._data.write(value.data)
+        self._weights.append(tensor)
+        return name
+
+    def __enter__(self) -> GraphWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._data.close()
+        if error is not None:
+            return
+        graph = helper.make_graph(self.nodes, self._path.stem, self._inputs, self._outputs, self._weights)
+        domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(
+            graph, opset_imports=domains, ir_version=_IR_VERSION, producer_name="parakeetd-convert"
+        )
+        onnx.save(model, str(self._path))
+
+
+def _body(branch: Nodes, outputs: Sequence[str], name: str) -> onnx.GraphProto:
+    values = [onnx.ValueInfoProto(name=output) for output in outputs]
+    return helper.make_graph(branch.nodes, name, [], values)
