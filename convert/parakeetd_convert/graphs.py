@@ -37,7 +37,7 @@ def gather(source: Path, target: Path) -> None:
 
     model = onnx.load(source, load_external_data=False)
     external = [
-        tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL
+        tensor for tensor in all_tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
     if not external:
         source.replace(target)
@@ -66,7 +66,7 @@ def _point_to(tensor: onnx.TensorProto, location: str, offset: int, length: int)
         entry.key, entry.value = key, value
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """All constants of a graph and of its subgraphs."""
     yield from graph.initializer
     for node in graph.node:
@@ -75,4 +75,4 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield attribute.t
             yield from attribute.tensors
             for subgraph in (attribute.g, *attribute.graphs):
-                yield from _tensors(subgraph)
+                yield from all_tensors(subgraph)
