@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from parakeetd.errors import BundleError, InputError, ModelNotFound
+from parakeetd.model.external import external_locations
 
 FORMAT = 1
 """Version of the manifest's layout. A reader refuses any other."""
@@ -120,7 +122,7 @@ class Bundle:
 
     @classmethod
     def read(cls, path: Path) -> Bundle:
-        """Read and check the manifest and that each listed file is there with its size.
+        """Read and check the manifest and that each listed file is there, in the folder itself, with its size.
 
         Raises:
             BundleError: the folder, the manifest, a field or a file is missing or wrong; the message names it.
@@ -136,22 +138,58 @@ class Bundle:
                 )
         return cls(path, manifest)
 
-    def checked(self, names: Iterable[str]) -> list[Path]:
-        """Paths of these files and of their external data (`NAME.data`), after comparing SHA-256 sums.
+    def precision_for(self, device: str, wanted: Precision | None = None) -> Precision:
+        """The precision to run on a device: what is wanted, or the fastest of those that the bundle has.
+
+        int8 is fastest on a CPU and slower than float16 on a GPU.
 
         Raises:
-            BundleError: a file is not in the manifest or its content is not what convert wrote.
+            BundleError: the bundle does not have what is wanted.
+        """
+        has = self.manifest.precisions
+        if wanted is not None and wanted not in has:
+            raise BundleError(self.path, f"it has no {wanted} graphs, only {', '.join(has)}")
+        fastest: Precision = "fp16" if device == "cuda" else "int8"
+        return wanted or (fastest if fastest in has else "fp32")
+
+    def checked(self, names: Iterable[str]) -> list[Path]:
+        """Paths of these files, after comparing the SHA-256 sums of each and of what a graph keeps its weights in.
+
+        Raises:
+            BundleError: a file is not in the manifest or its content is not what convert wrote, or a graph reads
+                its weights from a file that is not part of the bundle.
         """
         paths = []
         for name in names:
             if name not in self.manifest.files:
                 raise BundleError(self.path, f"the manifest does not list {name}")
-            for part in (name, f"{name}.data"):
-                if (entry := self.manifest.files.get(part)) is not None:
-                    if self._sha256(part) != entry.sha256:
-                        raise BundleError(self.path, f"{part} does not match its SHA-256 sum: it is damaged")
+            for part in (name, *self._weights_of(name)):
+                if self._sha256(part) != self.manifest.files[part].sha256:
+                    raise BundleError(self.path, f"{part} does not match its SHA-256 sum: it is damaged")
             paths.append(self.path / name)
         return paths
+
+    def _weights_of(self, name: str) -> list[str]:
+        """The files that a graph keeps its weights in; none for other files.
+
+        Raises:
+            BundleError: one is not in the manifest, whose files lie inside the bundle.
+        """
+        if not name.endswith(".onnx"):
+            return []
+        try:
+            locations = sorted(external_locations(self.path / name))
+        except ValueError as error:
+            raise BundleError(self.path, f"{name} is damaged: {error}") from error
+        except OSError as error:
+            raise BundleError(self.path, f"{name} cannot be read: {error.strerror}") from error
+        for location in locations:
+            if location not in self.manifest.files:
+                raise BundleError(
+                    self.path,
+                    f"refused: {name} reads its weights from {location!r}, which is no file of the bundle",
+                )
+        return locations
 
     def _sha256(self, name: str) -> str:
         try:
@@ -233,10 +271,13 @@ def parse_manifest(path: Path) -> Manifest:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """`folder/name`, refused when it leads out of the folder."""
+    """`folder/name`, refused when it leads out of the folder or over a link. The folder itself may be a link."""
+    real = folder.resolve()
     file = (folder / name).resolve()
-    if not file.is_relative_to(folder.resolve()):
-        raise BundleError(folder, f"the manifest lists {name!r}, which lies outside the bundle")
+    if not file.is_relative_to(real):
+        raise BundleError(folder, f"refused: the manifest lists {name!r}, which lies outside the bundle")
+    if file != Path(os.path.normpath(real / name)):
+        raise BundleError(folder, f"refused: {name} is a link; a bundle's files are its own")
     return file
 
 
