@@ -32,6 +32,8 @@ class Clip:
     name: str
     samples: NDArray[np.float32]
     """Mono at the model's rate, shape [n]."""
+    transcript: str | None = None
+    """What is said, where that is known."""
 
 
 def verification_batches(sample_rate: int, folder: Path = SHIPPED) -> list[list[Clip]]:
@@ -56,13 +58,16 @@ def shipped_speech(sample_rate: int, folder: Path = SHIPPED) -> list[Clip]:
     """
     try:
         rows = (folder / INDEX).read_text(encoding="utf-8").splitlines()
-        read = [
-            (file, *_read(folder / file)) for file in (str(json.loads(row)["file"]) for row in rows if row)
-        ]
+        listed = [json.loads(row) for row in rows if row]
+        read = [(row["file"], row.get("text"), *_read(folder / row["file"])) for row in listed]
     except (OSError, ValueError, KeyError, soundfile.SoundFileError) as error:
         problem = f"the shipped clips cannot be read ({error}); install parakeetd again"
         raise VerificationFailed(str(folder), problem) from error
-    clips = [Clip(file, samples) for file, samples, rate in read if rate == sample_rate and samples.ndim == 1]
+    clips = [
+        Clip(file, samples, text)
+        for file, text, samples, rate in read
+        if rate == sample_rate and samples.ndim == 1
+    ]
     if len(clips) < BATCH:
         raise VerificationFailed(str(folder), f"{len(clips)} mono clips at {sample_rate} Hz are too few")
     return clips

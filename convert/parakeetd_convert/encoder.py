@@ -1,4 +1,4 @@
-"""The encoder graph: log-mel features to encoder frames."""
+"""The encoder as NeMo exports it, for models that `fastconformer` is not written for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from parakeetd_convert.graphs import export
 
 
-def write_encoder(model: Any, path: Path, scratch: Path) -> None:
+def export_encoder(model: Any, path: Path, scratch: Path) -> None:
     """Write `audio_signal` [B, mels, T] float32, `length` [B] int64 -> `outputs` [B, D, T'],
     `encoded_lengths` [B].
 

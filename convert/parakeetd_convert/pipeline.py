@@ -13,10 +13,12 @@ from typing import Any
 from parakeetd.errors import BundleError
 from parakeetd.model.bundle import (
     LOG_MEL_GRAPH,
+    PRECISIONS,
     Architecture,
     Bundle,
     FileEntry,
     Manifest,
+    Precision,
     Source,
     graph_file,
     sha256,
@@ -25,15 +27,17 @@ from parakeetd.model.bundle import (
 from parakeetd_convert import verify
 from parakeetd_convert.clips import verification_batches
 from parakeetd_convert.ctc import write_ctc
-from parakeetd_convert.encoder import write_encoder
+from parakeetd_convert.encoder import export_encoder
 from parakeetd_convert.errors import BundleExists
 from parakeetd_convert.frontend import read_front_end, write_front_end
 from parakeetd_convert.nemo import inspect, load_nemo, read_architecture
+from parakeetd_convert.precisions import read_encoder, supported, write_decoder_joint_as, write_encoder_as
 from parakeetd_convert.publish import publish, staging
 from parakeetd_convert.reference import listen
 from parakeetd_convert.tokens import write_tokens
 from parakeetd_convert.toolchain import load_toolchain, versions
 from parakeetd_convert.transducer import write_decoder_joint
+from parakeetd_convert.verify_precision import check_precision
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Announces a step by its title and shows that it is under way until the block ends."""
@@ -50,6 +54,8 @@ class Job:
     languages: tuple[str, ...]
     """BCP-47 tags."""
     licence: str = ""
+    precisions: tuple[Precision, ...] = PRECISIONS
+    """What to make, float32 first: it is always made."""
     force: bool = False
     """Replace a bundle of this name."""
     debug: bool = False
@@ -57,11 +63,12 @@ class Job:
 
 
 def already_there(job: Job) -> bool:
-    """A whole bundle of this name was made from the same file."""
+    """A whole bundle of this name was made from the same file, with all that is wanted now."""
     try:
-        return Bundle.read(job.models / job.name).manifest.source.sha256 == sha256(job.file)
+        manifest = Bundle.read(job.models / job.name).manifest
     except BundleError:
         return False
+    return set(job.precisions) <= set(manifest.precisions) and manifest.source.sha256 == sha256(job.file)
 
 
 def convert(job: Job, step: Step) -> Path:
@@ -84,34 +91,49 @@ def convert(job: Job, step: Step) -> Path:
         # Before the export: it replaces modules of the model for good.
         with step("Running NeMo on the verification audio"):
             reference = listen(loaded.model, verification_batches(architecture.sample_rate))
-        write_graphs(loaded.model, architecture, folder, step)
+        write_graphs(loaded.model, architecture, job.precisions, folder, step)
         del loaded  # its weights: verification holds those of the graphs
         manifest = describe(job, source, architecture, folder)
         write_manifest(folder, manifest)
         with step("Verifying the graphs against NeMo"):
             measured = verify.check(Bundle.read(folder), reference)
+        for precision in job.precisions[1:]:
+            with step(f"Verifying {precision}"):
+                measured[precision] = check_precision(Bundle.read(folder), precision, reference)
         write_manifest(folder, dataclasses.replace(manifest, verification=measured))
         with step("Publishing"):
             publish(folder, job.models / job.name, force=job.force)
     return job.models / job.name
 
 
-def write_graphs(model: Any, architecture: Architecture, folder: Path, step: Step) -> None:
-    """Write every file of a float32 bundle but the manifest."""
+def write_graphs(
+    model: Any, architecture: Architecture, precisions: tuple[Precision, ...], folder: Path, step: Step
+) -> None:
+    """Write every file of a bundle but the manifest."""
     with step("Writing the log-mel graph and the tokens"):
         write_front_end(folder / LOG_MEL_GRAPH, read_front_end(model.preprocessor))
         write_tokens(model, folder)
         (folder / "config.json").write_text(
             json.dumps(engine_config(architecture), indent=1) + "\n", encoding="utf-8"
         )
-    # The small graphs first: the encoder's export changes the most and takes the most.
+    encoder = read_encoder(model) if supported(model) or len(precisions) > 1 else None
+    if encoder is not None:
+        for precision in precisions:
+            with step(f"Writing the {precision} encoder ({architecture.layers} layers)"):
+                write_encoder_as(encoder, precision, folder)
+        del encoder
+    # The small graphs before an export of the encoder: that changes the model the most.
     with step("Exporting the prediction network and joint"):
         write_decoder_joint(model, folder / graph_file("decoder_joint-model", "fp32"), folder / "scratch")
+        for precision in precisions[1:]:
+            write_decoder_joint_as(precision, folder)
     if architecture.ctc:
         with step("Exporting the CTC head"):
             write_ctc(model, folder / graph_file("ctc-model", "fp32"))
-    with step(f"Exporting the encoder ({architecture.layers} layers)"):
-        write_encoder(model, folder / graph_file("encoder-model", "fp32"), folder / "scratch")
+    path = folder / graph_file("encoder-model", "fp32")
+    if not path.exists():
+        with step(f"Exporting the encoder as NeMo does ({architecture.layers} layers)"):
+            export_encoder(model, path, folder / "scratch")
 
 
 def engine_config(architecture: Architecture) -> dict[str, str | int]:
@@ -136,7 +158,7 @@ def describe(job: Job, source: Source, architecture: Architecture, folder: Path)
         source=source,
         architecture=architecture,
         languages=job.languages,
-        precisions=("fp32",),
+        precisions=job.precisions,
         files=files,
         tools=versions(),
     )

@@ -46,10 +46,16 @@ def load_toolchain(*, chatty: bool = False) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop Python warnings: those of NeMo's imports and of tracing are about code that is not ours."""
+    """Drop warnings: those of NeMo's imports, of tracing and of quantisation are about code that is not ours."""
+    root = logging.getLogger()
+    level = root.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        root.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            root.setLevel(level)
 
 
 def versions() -> dict[str, str]:

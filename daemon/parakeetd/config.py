@@ -22,6 +22,7 @@ from parakeetd.session import SessionSettings
 from parakeetd.vad import DetectorName, Segmentation
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+PrecisionChoice = Literal["auto", "fp32", "int8", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class DeviceSettings:
     """Segments from this length go to the GPU."""
     threads: int = 0
     """CPU threads of one segment; 0 for one per physical core."""
+    precision: PrecisionChoice = "auto"
+    """`auto` is the fastest that the model has for the device: int8 on a CPU, fp16 on a GPU."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:

@@ -25,8 +25,11 @@ def open_router(bundle: Bundle, settings: DeviceSettings, *, max_queued: int) ->
         BundleError: the bundle cannot be used.
         DeviceError: `cuda` was asked for and cannot be had.
     """
+    precision = None if settings.precision == "auto" else settings.precision
+    # Said now, not when the first segment comes to a device that is opened later.
+    bundle.precision_for("cpu", precision)
     engines: dict[Device, Callable[[], Engine]] = {
-        "cpu": partial(Recognizer.open, bundle, device="cpu", threads=settings.threads)
+        "cpu": partial(Recognizer.open, bundle, device="cpu", threads=settings.threads, precision=precision)
     }
     threshold = settings.threshold_seconds
     if settings.choice != "cpu":
@@ -37,7 +40,7 @@ def open_router(bundle: Bundle, settings: DeviceSettings, *, max_queued: int) ->
                 raise
             log.info("no GPU is used: %s", error.reason)
         else:
-            engines["cuda"] = partial(Recognizer.open, bundle, device="cuda")
+            engines["cuda"] = partial(Recognizer.open, bundle, device="cuda", precision=precision)
             threshold = 0.0 if settings.choice == "cuda" else threshold
     router = Router(engines, threshold_seconds=threshold, max_queued=max_queued)
     router.open("cuda" if settings.choice == "cuda" else "cpu")

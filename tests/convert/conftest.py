@@ -63,10 +63,12 @@ def bundle(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Bundl
 def build_nemo(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a `.nemo` file of a plain transducer (EncDecRNNTBPEModel) with random weights."""
 
-    def build(durations: tuple[int, ...] = (0, 1, 2, 3, 4), mels: int = 128) -> Path:
+    def build(
+        durations: tuple[int, ...] = (0, 1, 2, 3, 4), mels: int = 128, encoder: dict[str, Any] | None = None
+    ) -> Path:
         folder = tmp_path_factory.mktemp("random")
         with quiet(), contextlib.redirect_stderr(io.StringIO()):
-            return _random_transducer(torch, folder, durations, mels)
+            return _random_transducer(torch, folder, durations, mels, encoder or {})
 
     return build
 
@@ -76,7 +78,13 @@ def plain_nemo(build_nemo: Callable[..., Path]) -> Path:
     return build_nemo()
 
 
-def _random_transducer(torch: Any, folder: Path, durations: tuple[int, ...], mels: int) -> Path:
+def _random_transducer(
+    torch: Any, folder: Path, durations: tuple[int, ...], mels: int, encoder: dict[str, Any]
+) -> Path:
+    """
+    Args:
+        encoder: settings of the encoder that differ from the usual ones.
+    """
     import sentencepiece
     from nemo.collections.asr.models import EncDecRNNTBPEModel
     from omegaconf import OmegaConf
@@ -128,6 +136,7 @@ def _random_transducer(torch: Any, folder: Path, durations: tuple[int, ...], mel
             "self_attention_model": "rel_pos",
             "xscaling": False,
             "pos_emb_max_len": 5000,
+            **encoder,
         },
         "decoder": {
             "_target_": f"{module}.RNNTDecoder",

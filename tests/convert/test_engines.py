@@ -47,7 +47,7 @@ def engine(bundle: Bundle) -> Any:
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Bundle) -> Recognizer:
-    return Recognizer.open(bundle, threads=2)
+    return Recognizer.open(bundle, threads=2, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,9 @@ class TestPlainTransducer:
         speech = shipped_speech(16_000)
         [heard] = listen(load_nemo(plain_nemo).model, [speech]).batches
         assert sum(len(hypothesis.ids) for hypothesis in heard.hypotheses) > 20
-        ours = Recognizer.open(plain, threads=2).recognize([clip.samples for clip in speech])
+        ours = Recognizer.open(plain, threads=2, precision="fp32").recognize(
+            [clip.samples for clip in speech]
+        )
         for transcript, hypothesis in zip(ours, heard.hypotheses, strict=True):
             assert tuple(token.id for token in transcript.tokens) == hypothesis.ids
             assert tuple(token.frame for token in transcript.tokens) == hypothesis.frames
@@ -131,7 +133,7 @@ class TestPlainTransducer:
     def test_onnx_asr_reads_its_sizes_from_the_folder(self, plain: Bundle) -> None:
         engine = onnx_asr.load_model("nemo-conformer-tdt", plain.path, providers=["CPUExecutionProvider"])
         speech = shipped_speech(16_000)
-        ours = Recognizer.open(plain, threads=2).recognize([speech[0].samples])
+        ours = Recognizer.open(plain, threads=2, precision="fp32").recognize([speech[0].samples])
         # Its words are joined by another rule where random tokens put spaces; the letters are the same.
         assert engine.recognize(speech[0].samples).replace(" ", "") == ours[0].text.replace(" ", "")
 
@@ -140,7 +142,9 @@ def test_every_file_of_a_bundle_is_in_its_manifest_with_its_sum(bundle: Bundle) 
     present = {file.name for file in bundle.path.iterdir()} - {"manifest.json"}
     assert set(bundle.manifest.files) == present
     assert present == {
-        *("encoder-model.onnx", "decoder_joint-model.onnx", "ctc-model.onnx", "preprocessor.onnx"),
+        *(f"encoder-model{p}.onnx{data}" for p in ("", ".int8", ".fp16") for data in ("", ".data")),
+        *(f"decoder_joint-model{p}.onnx" for p in ("", ".int8", ".fp16")),
+        *("ctc-model.onnx", "preprocessor.onnx"),
         *("tokens.txt", "vocab.txt", "tokenizer.model", "config.json"),
     }
     assert len(bundle.checked(sorted(present))) == len(present)
@@ -153,5 +157,5 @@ def test_the_manifest_says_what_it_was_made_from_and_with(bundle: Bundle) -> Non
     assert manifest.source.file == "demo.nemo"
     assert manifest.source.nemo_class == "EncDecHybridRNNTCTCBPEModel"
     assert manifest.languages == ("en-US",)
-    assert manifest.precisions == ("fp32",)
+    assert manifest.precisions == ("fp32", "int8", "fp16")
     assert {"torch", "nemo_toolkit", "onnx", "python"} <= set(manifest.tools)

@@ -29,7 +29,7 @@ def features_of(batch: int, frames: int) -> NDArray[np.float32]:
     return np.random.default_rng(frames).standard_normal((batch, 80, frames)).astype(np.float32)
 
 
-@pytest.mark.parametrize("frames", [1, 8, 9, 30, 101, 2_000])
+@pytest.mark.parametrize("frames", [1, 8, 9, 30, 101, 2_000, 2_048, 2_049, 2_400])
 def test_the_encoder_is_nemos_at_any_length(torch: Any, demo: Loaded, bundle: Bundle, frames: int) -> None:
     features, lengths = features_of(1, frames), np.array([frames])
     ours = session(bundle, "encoder-model.onnx").run(

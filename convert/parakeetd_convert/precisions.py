@@ -1,0 +1,88 @@
+"""The encoder, prediction network and joint of a bundle in each precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from parakeetd.model.bundle import Precision, graph_file
+from parakeetd_convert.errors import UnsupportedModel
+from parakeetd_convert.fastconformer import Encoder, write_fast_encoder
+from parakeetd_convert.quantize import float32_linear, int8_linear
+from parakeetd_convert.toolchain import quiet
+
+_REQUIRED: Final[dict[str, tuple[Any, ...]]] = {
+    "self_attention_model": ("rel_pos",),
+    "subsampling": ("dw_striding",),
+    "subsampling_factor": (8,),
+    "conv_norm_type": ("batch_norm",),
+    "att_context_style": ("regular",),
+    "causal_downsampling": (False,),
+    "reduction": (None,),
+    "att_context_size": ([-1, -1], None),
+}
+"""Settings of NeMo's ConformerEncoder that the graph is written for: those of every Parakeet-TDT model."""
+
+
+def supported(model: Any) -> bool:
+    """The encoder is one that `fastconformer` writes."""
+    return not _obstacle(model.cfg.encoder)
+
+
+def read_encoder(model: Any) -> Encoder:
+    """The weights and settings of a NeMo model's encoder. Shares the model's memory.
+
+    Raises:
+        UnsupportedModel: a setting is one that the graph is not written for; the message names it.
+    """
+    config = model.cfg.encoder
+    if obstacle := _obstacle(config):
+        raise UnsupportedModel(
+            f"int8 and fp16 cannot be made of an encoder with {obstacle}; convert it with --precision fp32"
+        )
+    weights = {name: tensor.detach().numpy() for name, tensor in model.encoder.state_dict().items()}
+    return Encoder(
+        weights=weights,
+        layers=len(model.encoder.layers),
+        heads=int(config.n_heads),
+        mels=int(config.feat_in),
+        input_scale=math.sqrt(int(config.d_model)) if config.get("xscaling", True) else 1.0,
+    )
+
+
+def _obstacle(config: Any) -> str:
+    """The setting that the graph is not written for, as `name = value`; empty when there is none."""
+    reach = int(config.conv_kernel_size) // 2
+    allowed = {**_REQUIRED, "conv_context_size": (None, [reach, reach])}
+    for name, values in allowed.items():
+        value = config.get(name, values[0])
+        value = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        if value not in values:
+            return f"{name} = {value!r}"
+    return ""
+
+
+def write_encoder_as(encoder: Encoder, precision: Precision, folder: Path) -> None:
+    """Write `encoder-model` in a precision."""
+    path = folder / graph_file("encoder-model", precision)
+    linear = int8_linear if precision == "int8" else float32_linear
+    write_fast_encoder(encoder, path, linear, half=precision == "fp16")
+
+
+def write_decoder_joint_as(precision: Precision, folder: Path) -> None:
+    """Write `decoder_joint-model` in int8 or float16, from the float32 graph in the same folder."""
+    source, target = (folder / graph_file("decoder_joint-model", p) for p in ("fp32", precision))
+    if precision == "int8":
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with quiet():
+            # Gather is the embedding, a third of the weights of a large vocabulary.
+            operators = ["MatMul", "LSTM", "Gather"]
+            quantize_dynamic(source, target, op_types_to_quantize=operators, weight_type=QuantType.QInt8)
+    else:
+        import onnx
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
