@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,15 +19,9 @@ from parakeetd_convert.nemo import Loaded, load_nemo
 from parakeetd_convert.pipeline import Job, convert
 from parakeetd_convert.reference import Reference, listen
 from parakeetd_convert.toolchain import load_toolchain, quiet
+from random_nemo import TINY, write_random_nemo
 
 DEMO = Path(__file__).resolve().parents[1] / "fixtures" / "demo.nemo"
-
-TEXT = (
-    "the quick brown fox jumps over the lazy dog",
-    "seven four four nine two six zero one three five eight",
-    "enter erase rubout repeat stop go start help yes no",
-    "the weather in the north is colder than in the south",
-)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +63,7 @@ def build_nemo(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> C
     ) -> Path:
         folder = tmp_path_factory.mktemp("random")
         with quiet(), contextlib.redirect_stderr(io.StringIO()):
-            return _random_transducer(torch, folder, durations, mels, encoder or {})
+            return write_random_nemo(folder, replace(TINY, mels=mels), durations, encoder or {})
 
     return build
 
@@ -76,102 +71,3 @@ def build_nemo(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> C
 @pytest.fixture(scope="session")
 def plain_nemo(build_nemo: Callable[..., Path]) -> Path:
     return build_nemo()
-
-
-def _random_transducer(
-    torch: Any, folder: Path, durations: tuple[int, ...], mels: int, encoder: dict[str, Any]
-) -> Path:
-    """
-    Args:
-        encoder: settings of the encoder that differ from the usual ones.
-    """
-    import sentencepiece
-    from nemo.collections.asr.models import EncDecRNNTBPEModel
-    from omegaconf import OmegaConf
-
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXT),
-        model_prefix=str(folder / "tokenizer"),
-        vocab_size=60,
-        model_type="bpe",
-        bos_id=-1,
-        eos_id=-1,
-        minloglevel=2,
-    )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    vocabulary = [pieces.id_to_piece(index) for index in range(pieces.get_piece_size())]
-    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), encoding="utf-8")
-    tdt = bool(durations)
-    module = "nemo.collections.asr.modules"
-    config = {
-        "sample_rate": 16_000,
-        "compute_eval_loss": False,
-        "rnnt_reduction": "mean_volume",
-        "model_defaults": {"enc_hidden": 48, "pred_hidden": 40, "joint_hidden": 32},
-        "tokenizer": {"dir": str(folder), "type": "bpe"},
-        "labels": [],
-        "preprocessor": {
-            "_target_": f"{module}.AudioToMelSpectrogramPreprocessor",
-            "features": mels,
-            "n_fft": 512,
-            "normalize": "per_feature",
-            "window": "hann",
-            "window_size": 0.025,
-            "window_stride": 0.01,
-            # Not what conversion verifies with: it sets both as NeMo's transcription does.
-            "dither": 1e-5,
-            "pad_to": 16,
-        },
-        "encoder": {
-            "_target_": f"{module}.ConformerEncoder",
-            "feat_in": mels,
-            "n_layers": 3,
-            "d_model": 48,
-            "n_heads": 4,
-            "use_bias": False,
-            "subsampling": "dw_striding",
-            "subsampling_factor": 8,
-            "subsampling_conv_channels": 16,
-            "conv_kernel_size": 9,
-            "self_attention_model": "rel_pos",
-            "xscaling": False,
-            "pos_emb_max_len": 5000,
-            **encoder,
-        },
-        "decoder": {
-            "_target_": f"{module}.RNNTDecoder",
-            "blank_as_pad": True,
-            "prednet": {"pred_hidden": 40, "pred_rnn_layers": 2, "dropout": 0.0},
-        },
-        "joint": {
-            "_target_": f"{module}.RNNTJoint",
-            "log_softmax": None,
-            "num_extra_outputs": len(durations),
-            "jointnet": {"joint_hidden": 32, "activation": "relu", "encoder_hidden": 48, "pred_hidden": 40},
-        },
-        "decoding": {
-            "strategy": "greedy",
-            "model_type": "tdt" if tdt else "rnnt",
-            "greedy": {"max_symbols": 10},
-            **({"durations": list(durations)} if tdt else {}),
-        },
-        "loss": {"loss_name": "tdt", "tdt_kwargs": {"durations": list(durations), "sigma": 0.02}}
-        if tdt
-        else {"loss_name": "default"},
-        "interctc": {"loss_weights": [], "apply_at_layers": []},
-        "optim": {"name": "adamw", "lr": 1e-3},
-    }
-    torch.manual_seed(1)
-    model = EncDecRNNTBPEModel(cfg=OmegaConf.create(config)).eval()
-    with torch.no_grad():
-        # Spread, so that the choice depends on what is heard and said and not on biases alone; and the one blank
-        # among 61 outputs and the durations above zero favoured, or it would speak ten times at every frame.
-        model.joint.enc.weight *= 8
-        model.joint.pred.weight *= 8
-        outputs = model.joint.joint_net[-1]
-        outputs.weight *= 4
-        outputs.bias[len(vocabulary)] += 6.0
-        outputs.bias[len(vocabulary) + 1 : len(vocabulary) + 2] -= 4.0  # empty without durations
-    file = folder / "random.nemo"
-    model.save_to(str(file))
-    return file
