@@ -30,6 +30,8 @@ from random_nemo import FULL_SIZE, write_random_nemo
 
 SAMPLE_SECONDS = 0.05
 
+ROW = "{:52} {:>9} {:>10} {:>10}"
+
 
 @dataclass
 class Measured:
@@ -60,10 +62,8 @@ class Meter:
         self._look()
         step = Measured(title, time.monotonic() - begun, self._memory, self._disk)
         self.steps.append(step)
-        print(
-            f"{title:52} {step.seconds:7.1f} s {step.peak_bytes / 1e9:7.2f} GB {step.disk_bytes / 1e9:7.2f} GB",
-            flush=True,
-        )
+        memory, disk = f"{step.peak_bytes / 1e9:.2f} GB", f"{step.disk_bytes / 1e9:.2f} GB"
+        print(ROW.format(title, f"{step.seconds:.1f} s", memory, disk), flush=True)
 
     def close(self) -> None:
         self._ended.set()
@@ -110,10 +110,9 @@ def main() -> int:
             load_toolchain()
         with quiet():
             file = write_random_nemo(work, FULL_SIZE[arguments.size])
-        print(
-            f"{arguments.size}: {file.stat().st_size / 1e9:.2f} GB; {platform.processor() or platform.machine()}, {physical_cores()} cores"
-        )
-        print(f"{'step':52} {'time':>9} {'memory':>10} {'disk':>10}")
+        machine = f"{platform.machine()}, {physical_cores()} cores"
+        print(f"{arguments.size}: {file.stat().st_size / 1e9:.2f} GB; {machine}")
+        print(ROW.format("step", "time", "memory", "disk"))
         models = work / "models"
         models.mkdir()
         meter = Meter(models)
