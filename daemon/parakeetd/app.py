@@ -13,6 +13,7 @@ from sdnotify import SystemdNotifier
 from parakeetd.config import Config, Paths, default_model
 from parakeetd.engines import open_router
 from parakeetd.model.bundle import EMBEDDED, Bundle, find_bundle, installed_names
+from parakeetd.model.decoding import decoders_of
 from parakeetd.rpc.server import RpcServer
 from parakeetd.session import ServedModel, Sessions
 from parakeetd.session.stream import MAX_UNDER_WAY
@@ -52,7 +53,12 @@ class Daemon:
             # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
             self._router = await asyncio.to_thread(open_router, bundle, config.device, max_queued=room)
             undo.callback(self._router.close, CLOSE_SECONDS)
-            served = ServedModel(bundle.name, bundle.manifest.languages, self._router)
+            served = ServedModel(
+                bundle.name,
+                bundle.manifest.languages,
+                self._router,
+                decoders_of(bundle.manifest.architecture),
+            )
             addresses = config.server.listen or self._paths.default_listen
             self._server = RpcServer(Sessions((served,), config.sessions), addresses)
             await self._server.start()

@@ -24,6 +24,10 @@ class AudioError(InputError):
     """Audio that cannot be decoded: not audio, empty, a truncated header, an impossible sample rate."""
 
 
+class DecoderError(InputError):
+    """A decoder that the model does not have."""
+
+
 class ConfigError(InputError):
     """A configuration file or value that cannot be used."""
 

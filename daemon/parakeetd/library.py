@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import audio_blocks, to_samples
-from parakeetd.config import DeviceChoice, DeviceSettings, Paths, default_model
+from parakeetd.config import DeviceChoice, DeviceSettings, Paths, PrecisionChoice, default_model
 from parakeetd.engines import open_router
 from parakeetd.errors import InputError
-from parakeetd.model.bundle import Bundle, find_bundle, installed_names
+from parakeetd.model.bundle import PRECISIONS, Bundle, find_bundle, installed_names
+from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder, decoders_of, read_decoder
 from parakeetd.routing import Router
 from parakeetd.session import Result, SessionSettings, recognize_blocks
 from parakeetd.session.offline import MAX_UNDER_WAY
@@ -67,6 +68,7 @@ class Model(AbstractContextManager["Model"]):
         sample_rate: int = SAMPLE_RATE,
         *,
         vad: DetectorName = "webrtc",
+        decoder: Decoder = "tdt",
         segmentation: Segmentation | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Transcription:
@@ -77,16 +79,20 @@ class Model(AbstractContextManager["Model"]):
                 int16, int32 or floating point with full scale 1.0.
             sample_rate: of the samples in Hz; a file says its own.
             vad: `webrtc` cuts the recording at pauses, `off` only where a segment gets too long.
+            decoder: `tdt`, or `ctc` where the model has a CTC head too.
             progress: told the seconds of audio read so far.
 
         Raises:
             AudioError: the audio cannot be decoded; the message names the file.
             InputError: an argument is not one of those above.
+            DecoderError: the model does not have this decoder.
             DeviceError: no device could recognise a segment.
             Closed: the model has been closed.
         """
         if vad not in get_args(DetectorName):
             raise InputError(f"vad must be {' or '.join(get_args(DetectorName))}, not {vad!r}")
+        decode = DecodeOptions(read_decoder(decoder, "decoder"))
+        check_decoder(decode.decoder, decoders_of(self.bundle.manifest.architecture), self.name)
         begun = time.monotonic()
         blocks: Iterable[Samples]
         if isinstance(audio, (str, PathLike)):
@@ -97,7 +103,7 @@ class Model(AbstractContextManager["Model"]):
             blocks = [to_samples(audio, sample_rate)]
         settings = SessionSettings(detector=vad, segmentation=segmentation or Segmentation())
         cutter = settings.cutter()
-        segments = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router))
+        segments = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router, decode))
         return Transcription(segments, self.name, cutter.seconds, time.monotonic() - begun)
 
     def close(self) -> None:
@@ -114,6 +120,7 @@ def load(
     device: DeviceChoice = "auto",
     models: str | PathLike[str] | None = None,
     threads: int = 0,
+    precision: PrecisionChoice = "auto",
 ) -> Model:
     """Load an installed model.
 
@@ -122,15 +129,18 @@ def load(
         device: `auto` uses a GPU when one works, `cpu` never, `cuda` fails without one.
         models: folder of bundles, when it is not the user's.
         threads: CPU threads of one segment; 0 for one per physical core.
+        precision: `auto` is the fastest that the model has for the device; or fp32, int8, fp16.
 
     Raises:
         ModelNotFound, BundleError, DeviceError: the message says what is wrong and what to do.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
+    if precision not in ("auto", *PRECISIONS):
+        raise InputError(f"precision must be auto, {', '.join(PRECISIONS)}, not {precision!r}")
     folder = Path(models) if models else Paths.from_environment().models
     bundle = find_bundle(name or default_model(installed_names(folder)), folder)
-    settings = DeviceSettings(choice=device, threads=threads)
+    settings = DeviceSettings(choice=device, threads=threads, precision=precision)
     # Room for several threads that transcribe at once; each has at most MAX_UNDER_WAY segments under way.
     return Model(bundle, open_router(bundle, settings, max_queued=64 * MAX_UNDER_WAY))
 

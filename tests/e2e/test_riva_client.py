@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from clips import Clip
+from commands import run
 from descriptors import on_the_wire
 from parakeetd_proto import riva_asr_pb2, riva_audio_pb2, riva_common_pb2
 
@@ -105,3 +107,16 @@ def test_clients_at_the_same_time_get_their_own_words(
     with ThreadPoolExecutor() as threads:
         answers = threads.map(lambda name: riva("microphone", address, wav(clips[name])), names)
     assert [text_of(answer) for answer in answers] == [clips[name].text for name in names]
+
+
+def test_the_client_can_ask_for_the_ctc_decoder(
+    riva: Riva, address: str, clips: dict[str, Clip], wav: Wav, env: dict[str, str]
+) -> None:
+    clip = clips["digits"]
+    outcome = run("transcribe", "--model", "demo", "--decoder", "ctc", "--format", "json", clip.path, env=env)
+    by_ctc = riva("offline", address, wav(clip), "decoder:ctc")
+    assert text_of(by_ctc) == clip.nemo_ctc_text
+    assert_words_agree(by_ctc["words"], json.loads(outcome.out))
+    # The text is the transducer's too; its confidences are not.
+    by_tdt = riva("offline", address, wav(clip), "decoder:tdt")
+    assert [word[3] for word in by_ctc["words"]] != [word[3] for word in by_tdt["words"]]

@@ -33,6 +33,8 @@ class Clip:
     nemo_tokens: tuple[int, ...]
     nemo_frames: tuple[int, ...]
     """Encoder frame at which each token was emitted."""
+    nemo_ctc_text: str
+    """NeMo's greedy answer by the CTC head."""
 
 
 def shipped_clips() -> list[Clip]:
@@ -48,6 +50,7 @@ def shipped_clips() -> list[Clip]:
             nemo_text=row["nemo"]["text"],
             nemo_tokens=tuple(row["nemo"]["tokens"]),
             nemo_frames=tuple(row["nemo"]["frames"]),
+            nemo_ctc_text=row["nemo"]["ctc"],
         )
         for row in rows
     ]

@@ -86,11 +86,12 @@ def microphone(address: str, file: str) -> dict[str, Any]:
     return heard(service(address).streaming_response_generator(spoken(), config))
 
 
-def offline(address: str, file: str) -> dict[str, Any]:
-    """A whole file in one message."""
+def offline(address: str, file: str, custom: str = "") -> dict[str, Any]:
+    """A whole file in one message; `custom` as after `--custom-configuration`, KEY:VALUE."""
     config = riva.client.RecognitionConfig(
         language_code="en-US", max_alternatives=1, enable_word_time_offsets=True
     )
+    riva.client.add_custom_configuration_to_config(config, custom)
     with open(file, "rb") as data:  # noqa: PTH123  (as the client does it)
         response = service(address).offline_recognize(data.read(), config)
     return {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.rpc import RpcServer
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
 from parakeetd.vad import Segmentation
@@ -114,10 +115,16 @@ class WatchedSessions(Sessions):
         model: ServedModel | None = None,
         interim: bool = False,
         segmentation: Segmentation | None = None,
+        decode: DecodeOptions | None = None,
         whole: bool = False,
     ) -> AsyncGenerator[Result, None]:
         watched = super().stream(
-            self._watched(chunks), model=model, interim=interim, segmentation=segmentation, whole=whole
+            self._watched(chunks),
+            model=model,
+            interim=interim,
+            segmentation=segmentation,
+            decode=decode,
+            whole=whole,
         )
         try:
             async with aclosing(watched) as results:

@@ -4,8 +4,9 @@
 
 Needs espeak-ng and flite (`apt-get install espeak-ng flite`) and the convert environment. The same versions of both
 give the same samples. NeMo hears what `parakeetd.audio` makes of a clip (16 kHz mono), so that the answers compare
-what comes after it; it decodes greedily with TDT, one clip at a time, without dither. Exits with 1 when NeMo does
-not hear what was spoken, or hears something else when a part of the silence around it is cut off.
+what comes after it; it decodes greedily, with TDT and (`ctc`) with the CTC head, one clip at a time, without dither.
+Exits with 1 when NeMo's TDT does not hear what was spoken, or hears something else when a part of the silence around
+it is cut off.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def main() -> int:
     unsure = 0
     for row in rows:
         samples = read_audio(folder / row["file"])
-        row["nemo"] = answers(model, [samples])[0]
+        model.change_decoding_strategy(decoder_type="ctc", verbose=False)
+        ctc = [hypothesis.text for hypothesis in heard(model, [samples])]
+        model.change_decoding_strategy(decoder_type="rnnt", verbose=False)
+        row["nemo"] = answers(model, [samples])[0] | {"ctc": ctc[0]}
         texts = {answer["text"] for answer in answers(model, cut(samples))}
         sure = texts == {row["text"]} == {row["nemo"]["text"]}
         unsure += not sure
@@ -172,16 +176,20 @@ def load_nemo() -> Any:
     return model
 
 
+def heard(model: Any, clips: list[Samples]) -> Any:
+    """NeMo's hypotheses with the decoder that the model is set to."""
+    return model.transcribe(clips, batch_size=1, return_hypotheses=True, verbose=False)
+
+
 def answers(model: Any, clips: list[Samples]) -> list[dict[str, Any]]:
     """Text, token ids and the encoder frame of each token, from NeMo's greedy TDT decoding."""
-    hypotheses = model.transcribe(clips, batch_size=1, return_hypotheses=True, verbose=False)
     return [
         {
             "text": hypothesis.text,
             "tokens": [int(token) for token in hypothesis.y_sequence],
             "frames": [int(frame) for frame in hypothesis.timestamp],
         }
-        for hypothesis in hypotheses
+        for hypothesis in heard(model, clips)
     ]
 
 

@@ -19,6 +19,7 @@ from parakeetd.cli.progress import progress_bar
 from parakeetd.config import DeviceChoice
 from parakeetd.errors import InputError, ParakeetError
 from parakeetd.library import load
+from parakeetd.model.decoding import DECODERS, Decoder
 from parakeetd.vad import DetectorName
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,13 @@ STDIN = Path("-")
     help="Where to cut the audio: at pauses, or (off) only where a segment passes 20 s.",
 )
 @click.option(
+    "--decoder",
+    type=click.Choice(DECODERS),
+    default="tdt",
+    show_default=True,
+    help="The transducer, or (ctc) the second head of a hybrid model: faster, a little less right.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(list(FORMATS)),
@@ -61,6 +69,7 @@ def command(
     models: Path | None,
     device: str | None,
     vad: str,
+    decoder: str,
     form: str,
     output: Path | None,
 ) -> None:
@@ -91,6 +100,7 @@ def command(
                 transcription = loaded.transcribe(
                     source,
                     vad=cast(DetectorName, vad),
+                    decoder=cast(Decoder, decoder),
                     progress=partial(bar.advance, number),
                 )
                 text = render(str(file), transcription)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError, BundleError
-from parakeetd.model import tdt
-from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Architecture, Bundle, graph_file
+from parakeetd.model import ctc, tdt
+from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Architecture, Bundle, Precision, graph_file
+from parakeetd.model.decoding import DecodeOptions, check_decoder, decoders_of
 from parakeetd.model.features import LogMel
 from parakeetd.model.sessions import Device, Session, open_session
 from parakeetd.model.tokens import Vocabulary, transcript
-from parakeetd.model.transcript import Transcript
+from parakeetd.model.transcript import Token, Transcript
 
 Floats = NDArray[np.float32]
 
@@ -31,6 +32,7 @@ class Recognizer:
         log_mel: LogMel,
         encoder: Session,
         decoder_joint: Session,
+        ctc_head: Session | None = None,
         device: Device,
     ) -> None:
         self.architecture = architecture
@@ -39,20 +41,25 @@ class Recognizer:
         self._log_mel = log_mel
         self._encoder = encoder
         self._decoder_joint = decoder_joint
+        self._ctc_head = ctc_head
 
     @classmethod
-    def open(cls, bundle: Bundle, *, device: Device = "cpu", threads: int = 0) -> Recognizer:
+    def open(
+        cls, bundle: Bundle, *, device: Device = "cpu", threads: int = 0, precision: Precision | None = None
+    ) -> Recognizer:
         """Check the bundle's files and open its graphs.
 
         Args:
             threads: threads inside one operator on the CPU; 0 for one per physical core.
+            precision: of the encoder, prediction network and joint; the fastest on the device when not given.
 
         Raises:
             BundleError: a file is missing, damaged or does not fit the manifest.
             DeviceError: the device cannot be used.
         """
         architecture = bundle.manifest.architecture
-        names = [graph_file("encoder-model", "fp32"), graph_file("decoder_joint-model", "fp32")]
+        chosen = bundle.precision_for(device, precision)
+        names = [graph_file(graph, chosen) for graph in ("encoder-model", "decoder_joint-model")]
         tokens, log_mel, encoder, decoder_joint = bundle.checked([TOKENS, LOG_MEL_GRAPH, *names])
         vocabulary = Vocabulary.read(tokens)
         if vocabulary.blank != architecture.vocabulary:
@@ -71,18 +78,26 @@ class Recognizer:
             log_mel=LogMel(open_session(log_mel, "cpu", threads=threads)),
             encoder=encoder_session,
             decoder_joint=decoder_joint_session,
+            ctc_head=_open_ctc_head(bundle, device) if architecture.ctc else None,
             device=device,
         )
 
-    def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
+    def recognize(
+        self, audio: Sequence[Samples], options: Sequence[DecodeOptions] | None = None
+    ) -> list[Transcript]:
         """Transcripts of a batch of pieces, in their order.
 
         Args:
             audio: float32 mono samples at 16 kHz, one array [n] per piece. An empty piece gives an empty transcript.
+            options: how to decode each piece; with the defaults when not given.
 
         Raises:
             AudioError: a piece is longer than the model's positions reach.
+            DecoderError: the model does not have a decoder that is asked for.
         """
+        options = options if options is not None else [DecodeOptions()] * len(audio)
+        for option in options:
+            check_decoder(option.decoder, decoders_of(self.architecture), "in use")
         results = [Transcript()] * len(audio)
         spoken = [i for i, samples in enumerate(audio) if len(samples)]
         if not spoken:
@@ -98,26 +113,38 @@ class Recognizer:
             {"audio_signal": features, "length": frames}, ["outputs", "encoded_lengths"]
         )
         for row, i in enumerate(spoken):
-            tokens = tdt.greedy(
-                int(encoded_frames[row]),
-                FusedSteps(self._decoder_joint, encoded[row], self.architecture),
-                blank=self._vocabulary.blank,
-                durations=self.architecture.durations,
-                max_symbols=self.architecture.max_symbols,
-            )
             results[i] = transcript(
-                tokens,
+                self._decode(encoded[row, :, : encoded_frames[row]], options[i]),
                 self._vocabulary,
                 frame_seconds=self.architecture.frame_seconds,
                 audio_seconds=len(audio[i]) / SAMPLE_RATE,
             )
         return results
 
+    def _decode(self, encoded: Floats, options: DecodeOptions) -> tuple[Token, ...]:
+        """The hypothesis over encoder frames [D, T']."""
+        if options.decoder == "ctc" and self._ctc_head is not None:
+            [log_probabilities] = self._ctc_head.run({"encoder_outputs": encoded[None]}, ["logprobs"])
+            return ctc.greedy(log_probabilities[0], blank=self._vocabulary.blank)
+        return tdt.greedy(
+            encoded.shape[1],
+            FusedSteps(self._decoder_joint, encoded, self.architecture),
+            blank=self._vocabulary.blank,
+            durations=self.architecture.durations,
+            max_symbols=self.architecture.max_symbols,
+        )
+
     @property
     def max_samples(self) -> int:
         """Longest piece in samples, given by the encoder's relative positions."""
         a = self.architecture
         return a.max_encoder_frames * a.subsampling * a.hop_samples
+
+
+def _open_ctc_head(bundle: Bundle, device: Device) -> Session:
+    # A single matrix: always float32.
+    [path] = bundle.checked([graph_file("ctc-model", "fp32")])
+    return open_session(path, device, threads=1)
 
 
 def _check_fit(bundle: Bundle, encoder: Session, decoder_joint: Session) -> None:

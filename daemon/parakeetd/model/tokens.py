@@ -52,7 +52,7 @@ class Vocabulary:
 
     def text(self, ids: Iterable[int]) -> str:
         """The text of a sequence of token ids, as SentencePiece decodes it."""
-        return "".join(self.pieces[i] for i in ids).replace(WORD_START, " ").removeprefix(" ")
+        return "".join(self.pieces[i] for i in ids).replace(WORD_START, " ").lstrip(" ")
 
 
 def transcript(

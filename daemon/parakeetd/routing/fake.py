@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.transcript import Transcript, Word
 
 
@@ -21,10 +22,15 @@ class FakeEngine:
         self.gate = gate
         self.pieces: list[int] = []
         """Lengths in samples of the pieces it was given, failed ones included."""
+        self.options: list[DecodeOptions] = []
+        """How each piece was to be decoded."""
         self.begun = threading.Event()
         """Set when it was first called."""
 
-    def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
+    def recognize(
+        self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
+    ) -> list[Transcript]:
+        self.options.extend(options)
         self.pieces.extend(len(samples) for samples in audio)
         self.begun.set()
         if self.gate is not None:

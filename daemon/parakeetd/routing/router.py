@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from parakeetd.audio import Samples
 from parakeetd.errors import Closed, DeviceError, Overloaded
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, DeviceState, choose
-from parakeetd.routing.worker import RETRY_SECONDS, Engine, Job, Routed, Worker
+from parakeetd.routing.worker import DEFAULT_DECODING, RETRY_SECONDS, Engine, Job, Routed, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,19 @@ class Router:
         """
         self._workers[device].open_now()
 
-    def submit(self, samples: Samples, *, final: bool = True) -> Future[Routed]:
+    def submit(
+        self, samples: Samples, *, final: bool = True, decode: DecodeOptions | None = None
+    ) -> Future[Routed]:
         """Queue a segment of 16 kHz mono samples.
 
-        The future answers with the transcript, or raises AudioError when the audio is at fault and DeviceError when
-        every device failed on it. Cancelling it spares the work if that has not begun.
+        The future answers with the transcript, or raises AudioError or DecoderError when what was asked for is at fault
+        and DeviceError when every device failed on it. Cancelling it spares the work if that has not begun.
 
         Raises:
             Overloaded: too many segments wait.
             Closed: the router is closing.
         """
-        job = Job(samples, final)
+        job = Job(samples, final, decode or DEFAULT_DECODING)
         with self._lock:
             if self._closed:
                 raise Closed("the daemon is shutting down and takes no new segments")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from parakeetd.audio import SAMPLE_RATE, Samples
-from parakeetd.errors import AudioError
+from parakeetd.errors import AudioError, DecoderError
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 
@@ -21,12 +22,14 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0
 """How long a device that failed is left alone before a segment is tried on it again."""
 
+DEFAULT_DECODING = DecodeOptions()
+
 
 class Engine(Protocol):
     """What recognises: `parakeetd.model.recognizer.Recognizer`, or a fake."""
 
-    def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
-        """Transcripts of a batch of pieces of 16 kHz mono samples, in their order."""
+    def recognize(self, audio: Sequence[Samples], options: Sequence[DecodeOptions], /) -> list[Transcript]:
+        """Transcripts of a batch of pieces of 16 kHz mono samples, in their order, each decoded by its options."""
         ...
 
 
@@ -46,6 +49,7 @@ class Job:
 
     samples: Samples
     final: bool
+    decode: DecodeOptions = DEFAULT_DECODING
     future: Future[Routed] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     tried: set[Device] = field(default_factory=set)
@@ -141,8 +145,8 @@ class Worker:
         try:
             if self._engine is None:
                 self._engine = self._open_engine()
-            [transcript] = self._engine.recognize([job.samples])
-        except AudioError as error:
+            [transcript] = self._engine.recognize([job.samples], [job.decode])
+        except (AudioError, DecoderError) as error:
             job.future.set_exception(error)
         except Exception as error:
             # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.

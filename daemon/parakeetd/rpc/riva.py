@@ -47,7 +47,12 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             async with (
                 aclosing(recording_samples(request.audio, _client_audio(options))) as chunks,
                 aclosing(
-                    self._sessions.stream(chunks, model=model, segmentation=self._segmentation_for(options))
+                    self._sessions.stream(
+                        chunks,
+                        model=model,
+                        segmentation=self._segmentation_for(options),
+                        decode=options.decode,
+                    )
                 ) as results,
             ):
                 answered = [result async for result in results]
@@ -72,6 +77,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                         model=model,
                         interim=options.interim,
                         segmentation=self._segmentation_for(options),
+                        decode=options.decode,
                     )
                 ) as results,
             ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.client import Encoding
 from parakeetd.errors import InputError
+from parakeetd.model.decoding import DecodeOptions, read_decoder
 from parakeetd.model.transcript import Transcript, Word
 from parakeetd.session import Result, ServedModel
 from parakeetd_proto import riva_asr_pb2 as asr
@@ -47,13 +48,14 @@ class Options:
     interim: bool
     end_silence_ms: int | None
     """Silence that ends an utterance; None: as the daemon is configured."""
+    decode: DecodeOptions
 
 
 def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Options:
     """The options in a client's configuration.
 
     Raises:
-        InputError: the encoding is none of Riva's.
+        InputError: the encoding is none of Riva's, or the decoder in `custom_configuration` is not known.
     """
     if config.encoding not in _ENCODINGS:
         known = ", ".join(f"{value.name} ({value.number})" for value in audio.AudioEncoding.DESCRIPTOR.values)
@@ -69,7 +71,15 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
         word_times=config.enable_word_time_offsets,
         interim=interim,
         end_silence_ms=min(max(stop_history, low), high) if stop_history > 0 else None,
+        decode=_decode_options(config.custom_configuration),
     )
+
+
+def _decode_options(custom: Mapping[str, str]) -> DecodeOptions:
+    """What `custom_configuration` says of decoding. Riva's clients send keys of other servers too: they are left."""
+    if (decoder := custom.get("decoder")) is None:
+        return DecodeOptions()
+    return DecodeOptions(read_decoder(decoder, 'custom_configuration["decoder"]'))
 
 
 def read_first(request: asr.StreamingRecognizeRequest) -> Options:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from parakeetd.audio import Samples
 from parakeetd.errors import Closed, ConfigError, Overloaded
+from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder
 from parakeetd.routing import Router
 from parakeetd.session.cutter import Cutter
 from parakeetd.session.result import Result
@@ -24,6 +25,8 @@ class ServedModel:
     languages: tuple[str, ...]
     """BCP-47 tags."""
     router: Router
+    decoders: tuple[Decoder, ...] = ("tdt",)
+    """Those a client may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Sessions:
         model: ServedModel | None = None,
         interim: bool = False,
         segmentation: Segmentation | None = None,
+        decode: DecodeOptions | None = None,
         whole: bool = False,
     ) -> AsyncGenerator[Result, None]:
         """Recognise a stream. Use it under `contextlib.aclosing`, so that a caller that stops early frees it.
@@ -86,18 +90,24 @@ class Sessions:
             chunks: mono samples at 16 kHz, pieces of any length. Their end answers what is still open.
             interim: also answer unfinished segments.
             segmentation: how to cut, when not as configured.
+            decode: how to decode, when not by default.
             whole: no voice-activity detection, one segment up to the maximum length.
 
         Raises:
+            DecoderError: the model does not have this decoder;
             Overloaded: a limit is reached; Closed: the daemon drains; IdleTimeout: the source went silent;
             AudioError from `chunks`, after what came before it has been answered; DeviceError: no device could.
         """
+        model = model or self.models[0]
+        if decode is not None:
+            check_decoder(decode.decoder, model.decoders, model.name)
         with self._counted():
             live = LiveStream(
                 chunks,
                 self.settings.cutter(segmentation, whole=whole),
-                (model or self.models[0]).router,
+                model.router,
                 interim=interim,
+                decode=decode,
                 idle_seconds=self.settings.idle_seconds,
                 stop_input=self._stop_input,
             )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
 from parakeetd.audio import Samples
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.routing import Routed, Router
 from parakeetd.session.cutter import Cutter, Segment
 from parakeetd.session.result import Result, result_of
@@ -15,11 +16,14 @@ MAX_UNDER_WAY = 4
 """Segments of one source in the router at once: enough to keep two devices busy."""
 
 
-def recognize_blocks(blocks: Iterable[Samples], cutter: Cutter, router: Router) -> Iterator[Result]:
+def recognize_blocks(
+    blocks: Iterable[Samples], cutter: Cutter, router: Router, decode: DecodeOptions | None = None
+) -> Iterator[Result]:
     """Results of a whole recording in order; segments without text are left out.
 
     Args:
         blocks: the recording's samples, mono 16 kHz, in pieces of any length.
+        decode: how to decode, when not by default.
 
     Raises:
         What `Router.submit` and its futures raise, and what `blocks` raises.
@@ -28,7 +32,7 @@ def recognize_blocks(blocks: Iterable[Samples], cutter: Cutter, router: Router) 
     for segment in _segments(blocks, cutter):
         if len(under_way) == MAX_UNDER_WAY:
             yield from _answer(under_way, cutter)
-        under_way.append((segment, router.submit(segment.samples)))
+        under_way.append((segment, router.submit(segment.samples, decode=decode)))
     while under_way:
         yield from _answer(under_way, cutter)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import Closed, IdleTimeout
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.routing import Routed, Router
 from parakeetd.session.cutter import Cutter, Segment
 from parakeetd.session.result import Result, result_of
@@ -38,6 +39,7 @@ class LiveStream:
         router: Router,
         *,
         interim: bool,
+        decode: DecodeOptions | None = None,
         idle_seconds: float,
         stop_input: asyncio.Event,
     ) -> None:
@@ -45,6 +47,7 @@ class LiveStream:
         self._cutter = cutter
         self._router = router
         self._interim = interim
+        self._decode = decode
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
         self._unanswered: set[asyncio.Future[Routed]] = set()
@@ -120,7 +123,9 @@ class LiveStream:
             stop.cancel()
 
     async def _submit(self, segment: Segment) -> None:
-        routed = asyncio.wrap_future(self._router.submit(segment.samples, final=segment.final))
+        routed = asyncio.wrap_future(
+            self._router.submit(segment.samples, final=segment.final, decode=self._decode)
+        )
         self._unanswered.add(routed)
         routed.add_done_callback(self._unanswered.discard)
         if self._last_interim is not None:

@@ -285,3 +285,12 @@ def test_a_manifest_that_does_not_fit_its_graphs_is_named(
     assert outcome.code == 2
     assert f"{models}/mine: its graphs have " in outcome.error
     assert named in outcome.error
+
+
+def test_the_decoder_can_be_chosen(parakeetd: Command, clips: dict[str, Clip]) -> None:
+    outcome = parakeetd("transcribe", "--vad", "off", "--decoder", "ctc", clips["clock"].path)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [clips["clock"].nemo_ctc_text]
+    refused = parakeetd("transcribe", "--decoder", "beam", clips["clock"].path)
+    assert refused.code == 2
+    assert "'beam' is not one of 'tdt', 'ctc'" in refused.err

@@ -24,6 +24,10 @@ def test_pieces_join_to_words_and_the_first_space_is_dropped() -> None:
     assert VOCABULARY.text([1, 2, 4]) == "enter go"
 
 
+def test_a_word_start_without_a_word_before_the_first_word_leaves_no_space() -> None:
+    assert VOCABULARY.text([0, 4, 0, 0, 4]) == "go   go"
+
+
 def test_a_word_lasts_from_its_first_token_to_its_last_tokens_duration() -> None:
     assert words((1, 2, 1), (2, 3, 2), (4, 10, 4)) == [("enter", 0.16, 0.4), ("go", 0.8, 1.12)]
 

@@ -12,6 +12,7 @@ import pytest
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError, Closed, DeviceError, Overloaded
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing import Engine, Routed, Router
@@ -91,7 +92,7 @@ def test_a_segment_that_fails_everywhere_is_answered_with_the_devices_and_the_re
 
 def test_audio_at_fault_is_not_held_against_the_device() -> None:
     class Refusing:
-        def recognize(self, audio: object) -> list[Transcript]:
+        def recognize(self, audio: object, options: object) -> list[Transcript]:
             raise AudioError("too long")
 
     with routing(cpu=Refusing()) as router:
@@ -99,6 +100,14 @@ def test_audio_at_fault_is_not_held_against_the_device() -> None:
         with pytest.raises(AudioError, match="too long"):
             answer(future)
         assert all(report.healthy for report in router.devices())
+
+
+def test_a_segment_is_decoded_as_it_was_asked_on_whichever_device_answers_it() -> None:
+    broken, other = FakeEngine(failures=1), FakeEngine()
+    with routing(cpu=broken, cuda=other) as router:
+        answer(router.submit(speech(1), decode=DecodeOptions("ctc")))
+        answer(router.submit(speech(10)))
+    assert [options.decoder for options in other.options] == ["ctc", "tdt"]
 
 
 def test_finals_overtake_interims_that_wait() -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from parakeetd.model.decoding import Decoder
 from parakeetd.routing import Engine, Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
@@ -40,8 +41,9 @@ def serving(routers: Callable[[Engine], Router]) -> Serving:
         languages: tuple[str, ...] = ("en-US",),
         address: str = "127.0.0.1:0",
         settings: SessionSettings | None = None,
+        decoders: tuple[Decoder, ...] = ("tdt",),
     ) -> AsyncIterator[Daemon]:
-        model = ServedModel("fake", languages, routers(engine or FakeEngine()))
+        model = ServedModel("fake", languages, routers(engine or FakeEngine()), decoders)
         sessions = WatchedSessions((model,), settings or SessionSettings())
         server = RpcServer(sessions, (address,))
         await server.start()

@@ -196,7 +196,7 @@ async def test_a_device_that_fails_is_named_and_the_next_stream_may_succeed(serv
 class Faulty:
     """An engine whose answer is a mistake of the program, not of a device."""
 
-    def recognize(self, audio: Sequence[Samples]) -> list[Transcript]:
+    def recognize(self, audio: Sequence[Samples], options: object) -> list[Transcript]:
         return [Transcript("x", words="not words", confidence=0.5) for _ in audio]  # type: ignore[arg-type]
 
 

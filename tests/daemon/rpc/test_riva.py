@@ -5,10 +5,12 @@ import io
 import logging
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import soundfile
 
+from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc.client import CallFailed, stream_file
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_common_pb2 as common
@@ -170,3 +172,30 @@ async def test_our_own_client_streams_a_file_as_a_microphone_would(serving: Serv
     assert milliseconds(lines[-1].text) == pytest.approx(1000, abs=60)
     with pytest.raises(CallFailed, match=f"server {address}: UNAVAILABLE"):
         [line async for line in stream_file(address, file)]
+
+
+async def test_a_client_chooses_the_decoder_of_a_stream_and_of_a_recording(serving: Serving) -> None:
+    engine = FakeEngine()
+    by_ctc = pcm(custom_configuration={"decoder": "ctc", "of_another_server": "1"})
+    async with serving(engine, decoders=("tdt", "ctc")) as daemon:
+        await daemon.client.answers(opening(by_ctc), *chunks(speech(0.5)))
+        await daemon.client.stub.Recognize(asr.RecognizeRequest(config=by_ctc, audio=speech(0.5)))
+        await daemon.client.answers(opening(), *chunks(speech(0.5)))
+    assert [options.decoder for options in engine.options] == ["ctc", "ctc", "tdt"]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ("beam", "custom_configuration[\"decoder\"] must be tdt or ctc, not 'beam'"),
+        ("", "custom_configuration[\"decoder\"] must be tdt or ctc, not ''"),
+        ("ctc", "model fake has no ctc decoder, only tdt"),
+    ],
+)
+async def test_a_decoder_that_is_not_there_is_named(serving: Serving, decoder: str, said: str) -> None:
+    config = pcm(custom_configuration={"decoder": decoder})
+    async with serving() as daemon:
+        code, message = await daemon.client.refusal(opening(config), *chunks(speech(0.5)))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert said in message
+        assert await daemon.client.answers(opening(), *chunks(speech(0.5)))
