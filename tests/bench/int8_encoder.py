@@ -3,9 +3,11 @@
     python tests/bench/int8_encoder.py 0.6b|FILE.nemo [--seconds 10] [--rounds 15] [--folder DIR]
 
 Four graphs of the same weights take turns on the CPU: NeMo's export in float32, ONNX Runtime's `quantize_dynamic`
-of its MatMuls (the usual recipe), ours in float32 and in int8. Prints median times, the ratios and the errors against
-NeMo's float32. Needs the convert extra, 8 GB of memory and 6 GB of disk for 0.6b. Exit code 1 when our int8 is less than
-1.5 x as fast as the usual recipe, or less than 3.5 x as NeMo's float32, or less exact than the usual recipe.
+of its MatMuls (the usual recipe), ours in float32 and in int8. Prints median times, the ratios and the errors
+against NeMo's float32.
+
+Needs the convert extra, 8 GB of memory and 6 GB of disk for 0.6b. Exit code 1 when our int8 is less than 1.5 x as fast
+as the usual recipe, or less than 3.5 x as NeMo's float32, or less exact than the usual recipe.
 """
 
 from __future__ import annotations
