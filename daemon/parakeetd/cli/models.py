@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from parakeetd.model.bundle import find_bundle, installed_names
 
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, path, precisions and more.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also print where each comes from and what verification measured."
+)
 @options.MODELS
-def command(as_json: bool, models: Path | None) -> None:
+def command(as_json: bool, verbose: bool, models: Path | None) -> None:
     """List the installed models, with their precisions, sizes and languages.
 
     A model that is not whole is listed as broken, with what is wrong; `parakeetd doctor` reads every byte.
@@ -25,6 +29,7 @@ def command(as_json: bool, models: Path | None) -> None:
     \b
     Examples:
       parakeetd models
+      parakeetd models --verbose
       parakeetd models --json | jq -r '.[].name'
     """
     folder = models or Paths.from_environment().models
@@ -38,6 +43,25 @@ def command(as_json: bool, models: Path | None) -> None:
             continue
         facts = f"{', '.join(row['precisions'])}  {row['bytes'] / 1e6:.0f} MB  {', '.join(row['languages'])}"
         click.echo(f"{row['name']:12} {facts}  {row['path']}")
+        if verbose:
+            for line in _measured(row):
+                click.echo(f"    {line}")
+
+
+def _measured(row: dict[str, Any]) -> Iterator[str]:
+    """What is known of a model, a line each: its source, its sizes, and how close to NeMo each check found it."""
+    yield f"made from {row['source']} (sha256 {row['source_sha256']})"
+    head = "a CTC head" if row["ctc"] else "no CTC head"
+    yield f"{row['layers']} layers, {row['vocabulary']} tokens, {row['mels']} mels, {head}"
+    for name, value in row["verification"].items():
+        if isinstance(value, dict):
+            yield f"{name}: " + ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+        else:
+            yield f"{name}: {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _row(name: str, folder: Path) -> dict[str, Any]:
@@ -53,8 +77,10 @@ def _row(name: str, folder: Path) -> dict[str, Any]:
         "languages": list(manifest.languages),
         "bytes": sum(entry.bytes for entry in manifest.files.values()),
         "source": manifest.source.file,
+        "source_sha256": manifest.source.sha256,
         "layers": manifest.architecture.layers,
         "vocabulary": manifest.architecture.vocabulary,
         "mels": manifest.architecture.mels,
         "ctc": manifest.architecture.ctc,
+        "verification": dict(manifest.verification),
     }

@@ -32,6 +32,15 @@ def test_json_is_a_list_with_name_path_and_precisions(parakeetd: Command, models
         assert "error" not in row
 
 
+def test_verbose_shows_what_verification_measured(parakeetd: Command, models: Path) -> None:
+    manifest = json.loads((EMBEDDED / "manifest.json").read_text(encoding="utf-8"))
+    shown = parakeetd("models", "--verbose", "--models", models).out
+    assert f"made from demo.nemo (sha256 {manifest['source']['sha256']})" in shown
+    assert "6 layers, 192 tokens, 80 mels, a CTC head" in shown
+    for check, figure in manifest["verification"].items():
+        assert f"{check}: {figure:.3g}" in shown
+
+
 def test_a_model_in_the_users_folder_is_found(parakeetd: Command, models: Path, env: dict[str, str]) -> None:
     folder = Path(env["HOME"]) / ".local/share/parakeetd/models"
     folder.parent.mkdir(parents=True)
