@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
 PYTEST_FLAGS ?= -q
+PYTHONS ?= python3.12 python3.13
 
 PIP_FLAGS := --quiet --disable-pip-version-check
 
@@ -15,7 +16,7 @@ CONVERT_STAMP := .venv-convert/.ready
 RIVA_STAMP := .venv-riva/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon test-convert test-e2e size lint format proto-check clean python
+.PHONY: help demo test test-daemon test-convert test-e2e test-pythons size lint format proto-check clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -37,6 +38,16 @@ test-e2e: $(DEV_STAMP) $(RIVA_STAMP)  ## Run the end-to-end tests, with NVIDIA's
 	@echo "== tests: end to end"
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
 
+test-pythons: python  ## Run the daemon's tests on other versions: make test-pythons PYTHONS="python3.12 python3.13"
+	@for python in $(PYTHONS); do \
+		echo "== tests: daemon on $$($$python --version)"; \
+		folder=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		test -x $$folder/bin/pip || $$python -m venv --clear $$folder || exit 1; \
+		$$folder/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1" || exit 1; \
+		$$folder/bin/pip install $(PIP_FLAGS) --editable . --group test || exit 1; \
+		$$folder/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon || exit 1; \
+	done
+
 size: $(DEV_STAMP)  ## Measure what an installation without extras takes on disk (downloads it anew)
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) -m slow -s tests/packaging
 
@@ -54,7 +65,7 @@ proto-check: python  ## Check that the generated protobuf code is current
 	PYTHON=$(PYTHON) proto/generate.sh --check
 
 clean:  ## Remove the environments and caches
-	rm -rf .venv .venv-convert .venv-riva dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:
