@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
+import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from parakeetd.errors import InputError, ParakeetError
+from parakeetd.model.bundle import PRECISIONS, Precision
 from parakeetd_convert import catalog
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from parakeetd_convert.download import fetch
+from parakeetd_convert.isolated import convert_isolated, remove_dead
+from parakeetd_convert.listing import catalog_lines
+from parakeetd_convert.made import already_made
+from parakeetd_convert.nemo import inspect
+from parakeetd_convert.preflight import check_conversion
+from parakeetd_convert.steps import steps_on_stderr
+from parakeetd_convert.sums import cache_folder
+from parakeetd_convert.targets import Target, read_target
 
 UNDETERMINED = "und"
 """BCP-47 for a language that nobody stated: a `.nemo` file does not."""
@@ -53,7 +56,7 @@ def main() -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("target", metavar="FILE.nemo | NAME | list")
+@click.argument("target", metavar="NAME | all | FILE.nemo | list")
 @click.option(
     "--name", help="Name of the bundle.  [default: the catalog's name of the file, or the file's own]"
 )
@@ -69,72 +72,191 @@ def main() -> None:
     metavar="TAG",
     help="Language that the model writes, such as en-US; may be repeated.  [default: from the catalog]",
 )
+@click.option(
+    "--precision",
+    metavar="LIST",
+    default=",".join(PRECISIONS),
+    show_default=True,
+    help="What to make, separated by commas: int8 for the CPU, fp16 for the GPU; fp32 is always made.",
+)
+@click.option("--sherpa", is_flag=True, help="Write the model for sherpa-onnx too, into its folder sherpa/.")
+@click.option(
+    "--verify-audio",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Recordings to verify on too, with their transcripts in DIR/manifest.jsonl if you have them.",
+)
+@click.option(
+    "--isolated",
+    is_flag=True,
+    help="Convert in a virtual environment that is made for it, with torch and NeMo, and removed afterwards. "
+    "$PARAKEETD_TORCH is what pip installs first.  [default: torch for CPUs, from PyTorch's own index]",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle of this name.")
+@click.option(
+    "--skip-preflight", is_flag=True, help="Begin whatever the look at memory, disk and libraries says."
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks and the messages of NeMo.")
 def command(
-    target: str, name: str | None, models: Path | None, languages: tuple[str, ...], force: bool, debug: bool
-) -> None:
+    target: str,
+    name: str | None,
+    models: Path | None,
+    languages: tuple[str, ...],
+    precision: str,
+    sherpa: bool,
+    verify_audio: Path | None,
+    isolated: bool,
+    force: bool,
+    skip_preflight: bool,
+    debug: bool,
+) -> int:
     """Turn a NeMo Parakeet-TDT model into a bundle that parakeetd serves.
 
-    FILE.nemo is converted to ONNX, verified against NeMo itself and published in one step: a conversion that
-    fails or is interrupted leaves what was there untouched.
+    The model is converted to ONNX, verified against NeMo itself and published in one step: a conversion that
+    fails or is interrupted leaves what was there untouched. Where there is nothing to do, nothing is done.
 
-    NAME is a model of the catalog, whose .nemo file must be in the current folder; without it the command
-    says what to fetch. `parakeetd-convert list` prints the catalog.
+    NAME is a model of the catalog, fetched from the Hugging Face hub unless its .nemo file lies in the current
+    folder; `all` is every one of them. `parakeetd-convert list` prints the catalog and what is installed.
 
     \b
     Examples:
+      parakeetd-convert 0.6b-v3 --isolated
       parakeetd-convert parakeet-tdt-0.6b-v3.nemo
       parakeetd-convert my-model.nemo --name mine --language de-DE
     """
-    if target == "list":
-        click.echo(_catalog_lines())
-        return
-    models = models or default_models(os.environ)
-    file = _file_of(target)
-    entry = catalog.by_file(file.name)
-    name = name or (entry.name if entry else file.stem)
-    if not NAME.fullmatch(name) or name == "list":
-        raise InputError(f"--name {name!r}: use letters, digits, dots, underscores and hyphens")
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file")
-    _convert(
-        file, name, models, languages or (entry.languages if entry else ()), entry, force=force, debug=debug
-    )
-
-
-def _convert(
-    file: Path,
-    name: str,
-    models: Path,
-    languages: tuple[str, ...],
-    entry: catalog.Entry | None,
-    *,
-    force: bool,
-    debug: bool,
-) -> None:
-    from rich.console import Console
-
-    from parakeetd_convert.pipeline import Job, already_there, convert
-
-    console = Console(stderr=True, highlight=False)
-    job = Job(
-        file=file,
+    options = Options(
         name=name,
-        models=models,
-        languages=languages or (UNDETERMINED,),
-        licence=entry.licence if entry else "",
+        models=models or default_models(os.environ),
+        languages=languages,
+        precisions=_precisions(precision),
+        sherpa=sherpa,
+        verify_audio=verify_audio,
         force=force,
+        skip_preflight=skip_preflight,
         debug=debug,
     )
-    if not force and already_there(job):
-        click.echo(f"{models / name} was already made from this file; --force makes it again", err=True)
-        return
+    if target == "list":
+        click.echo(catalog_lines(options.models))
+        return 0
+    if target == "all":
+        return _convert_all(options, isolated=isolated)
+    return _convert_one(target, options, isolated=isolated)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags."""
+
+    name: str | None
+    models: Path
+    languages: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    sherpa: bool
+    verify_audio: Path | None
+    force: bool
+    skip_preflight: bool
+    debug: bool
+
+    def arguments(self, target: str) -> list[str]:
+        """The command line for another process; it converts where it runs."""
+        words = [target, "--models", str(self.models), "--precision", ",".join(self.precisions)]
+        words += ["--name", self.name] if self.name else []
+        for language in self.languages:
+            words += ["--language", language]
+        words += ["--verify-audio", str(self.verify_audio)] if self.verify_audio else []
+        flags = {
+            "--sherpa": self.sherpa,
+            "--force": self.force,
+            "--skip-preflight": self.skip_preflight,
+            "--debug": self.debug,
+        }
+        return words + [flag for flag, given in flags.items() if given]
+
+
+def _convert_one(argument: str, options: Options, *, isolated: bool) -> int:
+    target = read_target(argument, options.name)
+    if _nothing_to_do(target, options):
+        bundle = options.models / target.name
+        click.echo(f"{bundle} was already made from this file; --force makes it again", err=True)
+        return 0
+    if target.file:
+        inspect(target.file)
+    if isolated:
+        return convert_isolated(options.arguments(argument), steps_on_stderr(), os.environ)
+    remove_dead(cache_folder())
+    if not options.skip_preflight:
+        size = target.file.stat().st_size if target.file else 0
+        if target.entry and not target.file:
+            size = target.entry.download * 1_000_000
+        check_conversion(size, options.precisions, options.models)
+    file = target.file
+    if file is None and target.entry:
+        file = fetch(target.entry)
+    if file is not None:
+        _convert(file, target, options)
+    return 0
+
+
+def _nothing_to_do(target: Target, options: Options) -> bool:
+    if options.force or options.verify_audio:
+        return False
+    return already_made(
+        options.models / target.name, target.source, options.precisions, sherpa=options.sherpa
+    )
+
+
+def _convert_all(options: Options, *, isolated: bool) -> int:
+    """Every model of the catalog, each in a process of its own: one that fails, or takes too much, ends alone."""
+    if options.name:
+        raise InputError("--name: all models of the catalog have their own")
+    if isolated:
+        return convert_isolated(options.arguments("all"), steps_on_stderr(), os.environ)
+    failed = []
+    for entry in catalog.CATALOG:
+        if entry.repository:
+            click.echo(f"== {entry.name}", err=True)
+            words = [sys.executable, "-m", "parakeetd_convert", *options.arguments(entry.name)]
+            if subprocess.run(words, check=False).returncode:
+                failed.append(entry.name)
+    if failed:
+        raise ParakeetError(f"not converted: {', '.join(failed)}; each has its reason above")
+    return 0
+
+
+def _convert(file: Path, target: Target, options: Options) -> None:
+    from parakeetd_convert.pipeline import Job, convert
+
+    entry = target.entry
+    languages = options.languages or (entry.languages if entry else ())
+    job = Job(
+        file=file,
+        name=target.name,
+        models=options.models,
+        languages=languages or (UNDETERMINED,),
+        licence=entry.licence if entry else "",
+        precisions=options.precisions,
+        sherpa=options.sherpa,
+        verify_audio=options.verify_audio,
+        force=options.force,
+        debug=options.debug,
+    )
     if not languages:
         click.echo(f"the language of {file.name} is not known; --language states it", err=True)
-    path = convert(job, lambda title: _step(console, title))
-    click.echo(f"{name}: {path}", err=True)
-    click.echo(f"serve it with: parakeetd serve --model {name}", err=True)
+    path = convert(job, steps_on_stderr())
+    click.echo(f"{target.name}: {path}", err=True)
+    click.echo(f"serve it with: parakeetd serve --model {target.name}", err=True)
+
+
+def _precisions(listed: str) -> tuple[Precision, ...]:
+    """The precisions of a list, float32 among them.
+
+    Raises:
+        InputError: one is not known.
+    """
+    wanted = {part.strip() for part in listed.split(",")}
+    if unknown := sorted(wanted - set(PRECISIONS)):
+        raise InputError(f"--precision {unknown[0]!r}: choose from {', '.join(PRECISIONS)}")
+    return tuple(precision for precision in PRECISIONS if precision == "fp32" or precision in wanted)
 
 
 def default_models(environment: Mapping[str, str]) -> Path:
@@ -145,45 +267,6 @@ def default_models(environment: Mapping[str, str]) -> Path:
     return Path(data).expanduser() / "parakeetd" / "models"
 
 
-def _file_of(target: str) -> Path:
-    """The `.nemo` file that a target means.
-
-    Raises:
-        InputError: a catalog name whose file is not at hand, or neither a name nor a file.
-    """
-    entry = catalog.by_name(target)
-    if entry is None:
-        if "/" not in target and not target.endswith(".nemo") and not Path(target).exists():
-            names = ", ".join(known.name for known in catalog.CATALOG)
-            raise InputError(f"{target!r} is neither a .nemo file nor a name of the catalog ({names})")
-        return Path(target)
-    if not entry.repository:
-        raise InputError(f"{entry.name} ships in the package: there is nothing to convert")
-    if not Path(entry.file).is_file():
-        raise InputError(
-            f"{entry.file} is not in this folder: fetch {entry.url} and run: "
-            f"parakeetd-convert {entry.file} --name {entry.name}"
-        )
-    return Path(entry.file)
-
-
-def _catalog_lines() -> str:
-    rows = [("NAME", "SOURCE", "LICENCE", "WHAT FOR")]
-    rows += [(entry.name, entry.source, entry.licence, entry.purpose) for entry in catalog.CATALOG]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    )
-
-
-@contextlib.contextmanager
-def _step(console: Console, title: str) -> Iterator[None]:
-    started = time.monotonic()
-    with console.status(f"{title} ..."):
-        yield
-    console.print(f"{title}: {time.monotonic() - started:.1f} s")
-
-
 def _complain(message: str) -> None:
-    click.echo(f"parakeetd-convert: {message}", err=True)
+    for line in message.splitlines():
+        click.echo(f"parakeetd-convert: {line}", err=True)

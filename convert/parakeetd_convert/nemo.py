@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from parakeetd.model.bundle import Architecture, sha256
+from parakeetd.model.bundle import Architecture
 from parakeetd_convert.errors import NemoFileError, UnsupportedModel
+from parakeetd_convert.sums import file_sha256
 from parakeetd_convert.toolchain import quiet
 
 CONFIG = "model_config.yaml"
@@ -47,31 +48,37 @@ class Loaded:
     sha256: str
 
 
-def load_nemo(file: Path) -> Loaded:
+def load_nemo(file: Path, scratch: Path | None = None) -> Loaded:
     """Restore a TDT model on the CPU.
+
+    Args:
+        scratch: an existing folder to unpack into; the system's folder of temporary files when not given. What is
+            unpacked is removed again, and needs as much disk as the file.
 
     Raises:
         NemoFileError: not a `.nemo` file, damaged, or with a member that must not be unpacked.
         UnsupportedModel: another class of model, or one without durations.
     """
-    with tempfile.TemporaryDirectory(prefix="parakeetd-convert-") as folder:
+    with tempfile.TemporaryDirectory(prefix="parakeetd-convert-", dir=scratch) as folder:
         unpack(file, Path(folder))
         config, nemo_class = _read_config(file, Path(folder))
         model = _restore(file, Path(folder), config, nemo_class)
     _use_greedy_decoding(model)
     if not model.joint.num_extra_outputs or model.cfg.decoding.get("model_type") != "tdt":
         raise UnsupportedModel(f"{file}: {nemo_class} without TDT durations; only TDT models are converted")
-    return Loaded(model=model, nemo_class=nemo_class, sha256=sha256(file))
+    return Loaded(model=model, nemo_class=nemo_class, sha256=file_sha256(file))
 
 
 def inspect(file: Path) -> None:
     """Check a `.nemo` file's members without unpacking anything; needs neither torch nor NeMo.
 
+    Whether there is room to unpack them is `preflight`'s to say.
+
     Raises:
         NemoFileError: as `unpack`.
     """
     with _explained(file), _open(file) as archive:
-        _checked_members(file, archive, shutil.disk_usage(tempfile.gettempdir()).free)
+        _checked_members(file, archive)
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -82,7 +89,12 @@ def unpack(file: Path, folder: Path) -> None:
             nothing has been written.
     """
     with _explained(file), _open(file) as archive:
-        members = _checked_members(file, archive, shutil.disk_usage(folder).free)
+        members = _checked_members(file, archive)
+        needed, free = sum(member.size for member in members), shutil.disk_usage(folder).free
+        if needed > free:
+            raise NemoFileError(
+                file, f"needs {needed >> 20} MiB to unpack, {free >> 20} MiB are free in {folder}"
+            )
         archive.extractall(folder, members, filter="data")
 
 
@@ -106,7 +118,7 @@ def _open(file: Path) -> tarfile.TarFile:
     raise NemoFileError(file, "is not a .nemo file (not a tar archive)")
 
 
-def _checked_members(file: Path, archive: tarfile.TarFile, free_bytes: int) -> list[tarfile.TarInfo]:
+def _checked_members(file: Path, archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
     members: list[tarfile.TarInfo] = []
     total = 0
     for member in archive:
@@ -118,11 +130,6 @@ def _checked_members(file: Path, archive: tarfile.TarFile, free_bytes: int) -> l
             raise NemoFileError(file, f"refused: it has more than {MAX_MEMBERS} members")
         if total > MAX_BYTES:
             raise NemoFileError(file, f"refused: it unpacks to more than {MAX_BYTES >> 30} GiB")
-    if total > free_bytes:
-        raise NemoFileError(
-            file,
-            f"needs {total >> 20} MiB to unpack, {free_bytes >> 20} MiB are free in {tempfile.gettempdir()}",
-        )
     names = {PurePosixPath(member.name).as_posix() for member in members if member.isreg()}
     for needed in (CONFIG, WEIGHTS):
         if needed not in names:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parakeetd.errors import BundleError
 from parakeetd.model.bundle import (
     LOG_MEL_GRAPH,
     PRECISIONS,
@@ -24,8 +21,8 @@ from parakeetd.model.bundle import (
     sha256,
     write_manifest,
 )
-from parakeetd_convert import verify
-from parakeetd_convert.clips import verification_batches
+from parakeetd_convert import sherpa, verify
+from parakeetd_convert.clips import folder_clips, recordings_in, verification_batches
 from parakeetd_convert.ctc import write_ctc
 from parakeetd_convert.encoder import export_encoder
 from parakeetd_convert.errors import BundleExists
@@ -33,14 +30,13 @@ from parakeetd_convert.frontend import read_front_end, write_front_end
 from parakeetd_convert.nemo import inspect, load_nemo, read_architecture
 from parakeetd_convert.precisions import read_encoder, supported, write_decoder_joint_as, write_encoder_as
 from parakeetd_convert.publish import publish, staging
+from parakeetd_convert.recordings import check_recordings, listen_to
 from parakeetd_convert.reference import listen
+from parakeetd_convert.steps import Step
 from parakeetd_convert.tokens import write_tokens
 from parakeetd_convert.toolchain import load_toolchain, versions
 from parakeetd_convert.transducer import write_decoder_joint
 from parakeetd_convert.verify_precision import check_precision
-
-Step = Callable[[str], AbstractContextManager[object]]
-"""Announces a step by its title and shows that it is under way until the block ends."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +52,14 @@ class Job:
     licence: str = ""
     precisions: tuple[Precision, ...] = PRECISIONS
     """What to make, float32 first: it is always made."""
+    sherpa: bool = False
+    """Write the transducer for sherpa-onnx too."""
+    verify_audio: Path | None = None
+    """Folder of recordings to verify on besides what ships in the package."""
     force: bool = False
     """Replace a bundle of this name."""
     debug: bool = False
     """Let NeMo and torch say what they have to say."""
-
-
-def already_there(job: Job) -> bool:
-    """A whole bundle of this name was made from the same file, with all that is wanted now."""
-    try:
-        manifest = Bundle.read(job.models / job.name).manifest
-    except BundleError:
-        return False
-    return set(job.precisions) <= set(manifest.precisions) and manifest.source.sha256 == sha256(job.file)
 
 
 def convert(job: Job, step: Step) -> Path:
@@ -81,17 +72,27 @@ def convert(job: Job, step: Step) -> Path:
         # Said before minutes of work; publishing checks again.
         raise BundleExists(job.models / job.name)
     inspect(job.file)
+    if job.verify_audio is not None:
+        recordings_in(job.verify_audio)
     with step("Loading torch and NeMo"):
         load_toolchain(chatty=job.debug)
     with staging(job.models, job.name) as folder:
         with step(f"Restoring {job.file.name}"):
-            loaded = load_nemo(job.file)
+            loaded = load_nemo(job.file, folder)  # a run that dies leaves nothing elsewhere
         architecture = read_architecture(loaded.model)
         source = Source(job.file.name, loaded.sha256, loaded.nemo_class, job.licence)
         # Before the export: it replaces modules of the model for good.
         with step("Running NeMo on the verification audio"):
             reference = listen(loaded.model, verification_batches(architecture.sample_rate))
+        heard = []
+        if job.verify_audio is not None:
+            clips = folder_clips(job.verify_audio, architecture.sample_rate)
+            with step(f"Running NeMo on {len(clips)} recordings"):
+                heard = listen_to(loaded.model, clips)
         write_graphs(loaded.model, architecture, job.precisions, folder, step)
+        if job.sherpa:
+            with step("Writing sherpa-onnx's files"):
+                sherpa.write_sherpa(loaded.model, architecture, folder, job.file.name)
         del loaded  # its weights: verification holds those of the graphs
         manifest = describe(job, source, architecture, folder)
         write_manifest(folder, manifest)
@@ -100,6 +101,15 @@ def convert(job: Job, step: Step) -> Path:
         for precision in job.precisions[1:]:
             with step(f"Verifying {precision}"):
                 measured[precision] = check_precision(Bundle.read(folder), precision, reference)
+        if job.sherpa:
+            measured |= sherpa.check(folder, architecture, reference.traces)
+        if job.verify_audio is not None:
+            measured["recordings"] = {"folder": str(job.verify_audio.resolve())}
+            for precision in job.precisions:
+                with step(f"Verifying {precision} on {len(heard)} recordings"):
+                    measured["recordings"][precision] = check_recordings(
+                        Bundle.read(folder), precision, heard
+                    )
         write_manifest(folder, dataclasses.replace(manifest, verification=measured))
         with step("Publishing"):
             publish(folder, job.models / job.name, force=job.force)

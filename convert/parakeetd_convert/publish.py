@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from parakeetd_convert.claims import claimed, remove_abandoned
 from parakeetd_convert.errors import BundleExists, PublishError
 
 _AT_FDCWD = -100
@@ -22,31 +23,23 @@ _RENAME_EXCHANGE = 2
 def staging(models: Path, name: str) -> Iterator[Path]:
     """A new folder `.NAME.partial-XXXX` beside the place of the bundle, removed when the block fails.
 
-    What runs that died have left for this name is cleaned up first. A folder is locked while its run lives,
-    so that a second run leaves it alone.
+    What runs that died have left for this name is cleaned up first; the folder of a living run is left alone.
 
     Raises:
         PublishError: the folder of models cannot be written.
     """
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with _locked(models):
-            recover(models, name)
-            folder = models / f".{name}.partial-{secrets.token_hex(4)}"
-            folder.mkdir()
-            lock = _lock(folder)
-    except OSError as error:
-        raise PublishError(
-            f"{models} cannot be written: {error.strerror or error}; choose another with --models"
-        ) from error
-    if lock is None:
-        raise PublishError(f"{folder} is in use by another process")
-    try:
-        yield folder
-    finally:
-        # After publishing this is the replaced bundle or nothing.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+    with contextlib.ExitStack() as stack:
+        try:
+            models.mkdir(parents=True, exist_ok=True)
+            with _locked(models):
+                recover(models, name)
+            claim = stack.enter_context(claimed(models, f".{name}.partial"))
+        except OSError as error:
+            raise PublishError(
+                f"{models} cannot be written: {error.strerror or error}; choose another with --models"
+            ) from error
+        # After publishing, the folder of this name is the replaced bundle or none.
+        yield claim.folder
 
 
 def recover(models: Path, name: str) -> None:
@@ -57,11 +50,7 @@ def recover(models: Path, name: str) -> None:
             shutil.rmtree(aside)
         else:
             aside.rename(target)
-    for folder in models.glob(f".{name}.partial-*"):
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+    remove_abandoned(models, f".{name}.partial")
 
 
 def publish(folder: Path, target: Path, *, force: bool) -> None:
@@ -73,12 +62,14 @@ def publish(folder: Path, target: Path, *, force: bool) -> None:
     """
     try:
         _sync(folder)
-        if not target.exists():
-            folder.rename(target)
-        elif not force:
-            raise BundleExists(target)
-        elif not _exchange(folder, target):
-            _replace_in_two_steps(folder, target)
+        # Another run must not look for leftovers, or publish, between a look and a rename.
+        with _locked(target.parent):
+            if not target.exists():
+                folder.rename(target)
+            elif not force:
+                raise BundleExists(target)
+            elif not _exchange(folder, target):
+                _replace_in_two_steps(folder, target)
         _sync_folder(target.parent)
     except OSError as error:
         raise PublishError(f"{target} cannot be written: {error.strerror or error}") from error
@@ -123,17 +114,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder until its descriptor is closed; None when a living process holds it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 @contextlib.contextmanager

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from parakeetd.model.bundle import Bundle
+from parakeetd.model.bundle import Bundle, Precision
 from parakeetd_convert import cli
+from parakeetd_convert.catalog import Entry, by_name
+from parakeetd_convert.download import DownloadError
+from parakeetd_convert.made import already_made
 
 DEMO = Path(__file__).resolve().parents[1] / "fixtures" / "demo.nemo"
 
@@ -20,22 +24,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return int(stop.value.code or 0)
-
-
-def test_list_prints_the_catalog_on_stdout(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "list") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == [
-        "0.6b-v3",
-        "0.6b-v2",
-        "1.1b",
-        "tdt-1.1b",
-        "110m",
-        "demo",
-    ]
-    assert "nvidia/parakeet-tdt-0.6b-v3" in lines[1]
 
 
 def test_help_and_list_load_none_of_the_toolchain() -> None:
@@ -57,17 +45,14 @@ def test_help_and_list_load_none_of_the_toolchain() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (
-            ["0.6b-v3"],
-            "fetch https://huggingface.co/nvidia/parakeet-tdt-0.6b-v3/resolve/main/parakeet-tdt-0.6b-v3.nemo",
-        ),
-        (["0.6b-v3"], "run: parakeetd-convert parakeet-tdt-0.6b-v3.nemo --name 0.6b-v3"),
         (["demo"], "ships in the package"),
         (["7b"], "'7b' is neither a .nemo file nor a name of the catalog (0.6b-v3, "),
         (["none.nemo"], "none.nemo: there is no such file"),
         (["broken.nemo"], "broken.nemo: is not a .nemo file"),
         (["broken.nemo", "--name", "../up"], "--name '../up'"),
         (["broken.nemo", "--name", "list"], "--name 'list'"),
+        (["0.6b-v3", "--name", "all"], "--name 'all'"),
+        (["all", "--name", "mine"], "all models of the catalog have their own"),
         ([], "Missing argument"),
         (["list", "--colour"], "--colour"),
     ],
@@ -91,13 +76,107 @@ def test_wrong_input_is_one_line_on_stderr_and_exit_code_2(
     assert not (tmp_path / "models").exists()
 
 
+def test_a_model_of_the_catalog_is_fetched_after_the_preflight_and_then_converted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    order: list[str] = []
+    entry = by_name("110m")
+    assert entry is not None
+
+    def looked(weights: int, precisions: object, models: Path) -> None:
+        order.append(f"preflight {weights}")
+
+    def fetched(wanted: Entry) -> Path:
+        order.append(f"fetch {wanted.name}")
+        raise DownloadError(wanted, "no connection to the hub: refused")
+
+    monkeypatch.setattr(cli, "check_conversion", looked)
+    monkeypatch.setattr(cli, "fetch", fetched)
+    assert run(monkeypatch, "110m", "--models", "models") == 1
+    assert order == [f"preflight {entry.download}000000", "fetch 110m"]
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"fetch {entry.url} elsewhere and run: " in line
+    assert line.endswith("parakeetd-convert parakeet-tdt_ctc-110m.nemo --name 110m")
+    assert run(monkeypatch, "110m", "--models", "models", "--skip-preflight") == 1
+    assert order[2:] == ["fetch 110m"]
+
+
+def test_a_file_of_the_catalog_in_the_current_folder_is_not_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("parakeet-tdt_ctc-110m.nemo").write_text("not an archive")
+    assert run(monkeypatch, "110m", "--models", "models") == 2
+    assert "parakeet-tdt_ctc-110m.nemo: is not a .nemo file" in capsys.readouterr().err
+
+
+def test_all_converts_each_model_in_a_process_of_its_own_and_names_those_that_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def ran(words: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(words[3:])
+        return subprocess.CompletedProcess(words, returncode=int(words[3] in ("1.1b", "110m")))
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    arguments = ["--models", str(tmp_path), "--precision", "fp32", "--language", "en", "--sherpa", "--force"]
+    assert run(monkeypatch, "all", *arguments, "--verify-audio", "clips", "--skip-preflight") == 1
+    assert [words[0] for words in commands] == ["0.6b-v3", "0.6b-v2", "1.1b", "tdt-1.1b", "110m"]
+    assert sorted(commands[0][1:]) == sorted([*arguments, "--verify-audio", "clips", "--skip-preflight"])
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "parakeetd-convert: not converted: 1.1b, 110m; each has its reason above"
+    )
+
+
+def test_what_is_already_made_is_told_at_once_without_the_toolchain(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The catalog's name alone is enough: the file need not be there, nor the network.
+    models = Path(shutil.copytree(bundle.path.parent, tmp_path / "models"))
+    script = (
+        "import sys; from parakeetd_convert.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "print(sorted({'torch', 'nemo', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(DEMO), "--models", str(models)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout == "[]\n"
+    assert done.stderr == (f"{models}/demo was already made from this file; --force makes it again\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "precisions", "sherpa", "made"),
+    [
+        (DEMO, ("fp32",), False, True),
+        ("demo.nemo", ("fp32",), False, True),
+        ("other.nemo", ("fp32",), False, False),
+        (Path(__file__), ("fp32",), False, False),
+        (DEMO, ("fp32",), True, False),
+    ],
+)
+def test_a_bundle_counts_as_made_when_all_that_is_wanted_is_in_it(
+    bundle: Bundle, source: Path | str, precisions: tuple[Precision, ...], sherpa: bool, made: bool
+) -> None:
+    assert already_made(bundle.path, source, precisions, sherpa=sherpa) == made
+    assert not already_made(bundle.path.parent / "none", source, precisions)
+
+
 def test_without_the_toolchain_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(monkeypatch, str(DEMO), "--models", str(tmp_path)) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert "torch cannot be loaded" in line
+    assert "torch cannot be found" in line
     assert "pip install 'parakeetd[convert]'" in line
 
 
@@ -106,7 +185,7 @@ def test_a_damaged_library_of_the_toolchain_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert run(monkeypatch, str(DEMO), "--models", str(tmp_path)) == 1
-    assert "onnx cannot be loaded" in capsys.readouterr().err
+    assert "onnx cannot be found" in capsys.readouterr().err
 
 
 def test_a_traceback_is_shown_only_with_debug(

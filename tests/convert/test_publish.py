@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -131,6 +132,18 @@ with p.staging(models, "m") as folder:
 """
 
 
+MANY_REPLACEMENTS = """
+import sys
+from pathlib import Path
+from parakeetd_convert import publish as p
+models = Path(sys.argv[1])
+for number in range(100):
+    with p.staging(models, "m") as folder:
+        (folder / "weights").write_text(f"{sys.argv[2]}{number}")
+        p.publish(folder, models / "m", force=True)
+"""
+
+
 def run_until_killed(script: str, models: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(models)], env=environment(), check=False)
     assert done.returncode == -signal.SIGKILL
@@ -169,6 +182,37 @@ def test_a_second_run_leaves_the_folder_of_a_living_one_alone(tmp_path: Path) ->
         with pytest.raises(BundleExists):
             publish(first, tmp_path / "m", force=False)
     assert content(tmp_path / "m") == "second"
+
+
+def test_two_runs_that_replace_the_same_bundle_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    put(tmp_path, "old")
+    runs = [
+        subprocess.Popen([sys.executable, "-c", MANY_REPLACEMENTS, str(tmp_path), letter], env=environment())
+        for letter in "ab"
+    ]
+    seen = set()
+    while any(run.poll() is None for run in runs):
+        with contextlib.suppress(FileNotFoundError):
+            seen.add(content(tmp_path / "m"))
+    assert [run.returncode for run in runs] == [0, 0]
+    assert seen <= {"old", *(f"{letter}{number}" for letter in "ab" for number in range(100))}
+    assert content(tmp_path / "m") in {"a99", "b99"}
+    assert names(tmp_path) == ["m"]
+
+
+@pytest.mark.parametrize(
+    "exchange", ["", "p._exchange = lambda one, other: False\n"], ids=["swap", "two steps"]
+)
+def test_a_run_is_not_disturbed_by_others_that_look_for_leftovers(tmp_path: Path, exchange: str) -> None:
+    put(tmp_path, "old")
+    script = MANY_REPLACEMENTS.replace("models =", f"{exchange}models =", 1)
+    runs = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), letter], env=environment())
+        for letter in "abc"
+    ]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    assert content(tmp_path / "m")[1:] == "99"
+    assert names(tmp_path) == ["m"]
 
 
 def test_the_leftovers_of_another_name_are_not_touched(tmp_path: Path) -> None:
