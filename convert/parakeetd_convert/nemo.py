@@ -7,16 +7,18 @@ Members are checked before anything is unpacked (CVE-2007-4559), weights are loa
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import pickle
 import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from parakeetd.model.bundle import Architecture
 from parakeetd_convert.errors import NemoFileError, UnsupportedModel
@@ -27,12 +29,16 @@ CONFIG = "model_config.yaml"
 WEIGHTS = "model_weights.ckpt"
 CLASSES = ("EncDecRNNTBPEModel", "EncDecHybridRNNTCTCBPEModel")
 
-_MODES: tuple[Literal["r:", "r:gz"], ...] = ("r:", "r:gz")
+_OPENERS: tuple[Callable[[Path], io.BufferedIOBase], ...] = (lambda file: file.open("rb"), gzip.GzipFile)
 """Files of before NeMo 1.7 are compressed."""
 
 MAX_MEMBERS = 1_000
 MAX_BYTES = 32 << 30
 """The largest model of the catalog unpacks to 4.3 GB."""
+MAX_GROWTH = 20
+"""Times its size that a file may unpack to: weights hardly compress."""
+MAX_HEADER = 16 << 20
+"""Bytes. Tar headers of any length exist, and are read into memory whole."""
 
 DEFAULT_MAX_SYMBOLS = 10
 """NeMo's own, for a model whose decoding sets no limit."""
@@ -103,7 +109,7 @@ def _explained(file: Path) -> Iterator[None]:
     """Turn what reading an archive can raise into one line about this file."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
         raise NemoFileError(file, f"the archive is damaged ({error}); fetch it again") from error
     except FileNotFoundError:
         raise NemoFileError(file, "there is no such file") from None
@@ -111,16 +117,47 @@ def _explained(file: Path) -> Iterator[None]:
         raise NemoFileError(file, f"cannot be unpacked: {error.strerror or error}") from error
 
 
-def _open(file: Path) -> tarfile.TarFile:
-    for mode in _MODES:
-        with contextlib.suppress(tarfile.ReadError):
-            return tarfile.open(file, mode)
+@contextlib.contextmanager
+def _open(file: Path) -> Iterator[tarfile.TarFile]:
+    for opener in _OPENERS:
+        with opener(file) as content:
+            archive = _tar(_Bounded(file, content))
+            if archive is not None:
+                with archive:
+                    yield archive
+                return
     raise NemoFileError(file, "is not a .nemo file (not a tar archive)")
+
+
+def _tar(content: _Bounded) -> tarfile.TarFile | None:
+    try:
+        return tarfile.open(fileobj=content, mode="r:")
+    except (tarfile.ReadError, gzip.BadGzipFile):
+        return None
+
+
+class _Bounded(io.RawIOBase):
+    """A file that is not read in larger pieces than an honest archive needs."""
+
+    def __init__(self, file: Path, content: io.BufferedIOBase) -> None:
+        self._file = file
+        self._content = content
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_HEADER:
+            raise NemoFileError(self._file, f"refused: it has a header of more than {MAX_HEADER >> 20} MiB")
+        return self._content.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._content.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()
 
 
 def _checked_members(file: Path, archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
     members: list[tarfile.TarInfo] = []
-    total = 0
+    total, most = 0, MAX_GROWTH * file.stat().st_size
     for member in archive:
         members.append(member)
         total += member.size
@@ -130,6 +167,8 @@ def _checked_members(file: Path, archive: tarfile.TarFile) -> list[tarfile.TarIn
             raise NemoFileError(file, f"refused: it has more than {MAX_MEMBERS} members")
         if total > MAX_BYTES:
             raise NemoFileError(file, f"refused: it unpacks to more than {MAX_BYTES >> 30} GiB")
+        if total > most:
+            raise NemoFileError(file, f"refused: it unpacks to more than {MAX_GROWTH} times its size")
     names = {PurePosixPath(member.name).as_posix() for member in members if member.isreg()}
     for needed in (CONFIG, WEIGHTS):
         if needed not in names:

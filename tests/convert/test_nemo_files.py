@@ -80,6 +80,29 @@ def test_an_archive_that_unpacks_to_more_than_any_model_is_refused(tmp_path: Pat
         inspect(file)
 
 
+def test_a_small_compressed_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bomb.nemo"
+    with tarfile.open(file, "w:gz") as tar:
+        for info, content in (
+            member("model_config.yaml", b"a: 1\n"),
+            member("model_weights.ckpt", b"\0" * 1_000_000),
+        ):
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(NemoFileError, match="unpacks to more than 20 times its size"):
+        inspect(file)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bomb.nemo"
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        header, _ = member("long", kind=kind)
+        header.size = 20 << 20
+        with gzip.open(file, "wb", compresslevel=1) as opened:
+            opened.write(header.tobuf() + b"\0" * header.size)
+        with pytest.raises(NemoFileError, match="a header of more than 16 MiB"):
+            inspect(file)
+
+
 def test_an_archive_of_very_many_members_is_refused(tmp_path: Path) -> None:
     file = archive(tmp_path, *(member(f"m{index}") for index in range(1_001)))
     with pytest.raises(NemoFileError, match="more than 1000 members"):
