@@ -4,6 +4,9 @@ PYTHON ?= python3
 # The version that is known to work, named here because pip would otherwise choose one with several GB of CUDA libraries.
 TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
+# The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
+ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
+SHERPA ?= sherpa-onnx==2.0.1 kaldi-native-fbank==1.23.0 numpy
 PYTEST_FLAGS ?= -q
 PYTHONS ?= python3.12 python3.13
 
@@ -14,6 +17,8 @@ RUN_STAMP := .venv/.ready
 DEV_STAMP := .venv/.ready-dev
 CONVERT_STAMP := .venv-convert/.ready
 RIVA_STAMP := .venv-riva/.ready
+ONNX_ASR_STAMP := .venv-onnx-asr/.ready
+SHERPA_STAMP := .venv-sherpa/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-daemon test-convert test-e2e test-pythons size lint format proto-check clean python
@@ -30,7 +35,7 @@ test-daemon: $(DEV_STAMP)  ## Run the daemon's and the packaging's tests
 	@echo "== tests: daemon, packaging"
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon tests/packaging
 
-test-convert: $(CONVERT_STAMP)  ## Run the conversion's tests, against NeMo
+test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the conversion's tests, against NeMo
 	@echo "== tests: convert"
 	@.venv-convert/bin/python -m pytest $(PYTEST_FLAGS) tests/convert
 
@@ -105,4 +110,14 @@ $(CONVERT_STAMP): pyproject.toml | python
 $(RIVA_STAMP): Makefile | python
 	$(call make_venv,.venv-riva)
 	@.venv-riva/bin/pip install $(PIP_FLAGS) "$(RIVA_CLIENT)"
+	@touch $@
+
+$(ONNX_ASR_STAMP): Makefile | python
+	$(call make_venv,.venv-onnx-asr)
+	@.venv-onnx-asr/bin/pip install $(PIP_FLAGS) $(ONNX_ASR)
+	@touch $@
+
+$(SHERPA_STAMP): Makefile | python
+	$(call make_venv,.venv-sherpa)
+	@.venv-sherpa/bin/pip install $(PIP_FLAGS) $(SHERPA)
 	@touch $@
