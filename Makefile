@@ -21,7 +21,7 @@ ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon test-convert test-e2e test-pythons size lint format proto-check clean python
+.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size lint format proto-check clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ test-pythons: python  ## Run the daemon's tests on other versions: make test-pyt
 		$$folder/bin/pip install $(PIP_FLAGS) --editable . --group test || exit 1; \
 		$$folder/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon || exit 1; \
 	done
+
+isolated: $(CONVERT_STAMP)  ## Convert the demo model with --isolated, really (takes minutes, downloads the toolchain)
+	@PARAKEETD_TORCH="$(TORCH)" .venv-convert/bin/python -m pytest $(PYTEST_FLAGS) -m slow -s tests/convert
 
 size: $(DEV_STAMP)  ## Measure what an installation without extras takes on disk (downloads it anew)
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) -m slow -s tests/packaging

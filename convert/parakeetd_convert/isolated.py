@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from parakeetd.errors import ParakeetError
-from parakeetd_convert.claims import claimed, remove_abandoned
+from parakeetd_convert.claims import Claim, claimed, remove_abandoned
 from parakeetd_convert.preflight import check_isolated
 from parakeetd_convert.steps import Step
 from parakeetd_convert.sums import cache_folder
@@ -37,7 +37,8 @@ class IsolationError(ParakeetError):
 def convert_isolated(arguments: Sequence[str], step: Step, environment: Mapping[str, str]) -> int:
     """Run `parakeetd-convert ARGUMENTS` in a new virtual environment; its exit code.
 
-    The environment lies in the user's cache folder. A run that dies leaves it there for the next one to remove.
+    The environment lies in the user's cache folder. A run that dies leaves it there for the next one to remove;
+    its children, which may outlive it, inherit the lock on the folder, so that it is not removed under their feet.
 
     Raises:
         PreflightFailed: this Python or the disk cannot hold one.
@@ -56,9 +57,8 @@ def convert_isolated(arguments: Sequence[str], step: Step, environment: Mapping[
         scratch.mkdir()
         inherited = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
         inherited["TMPDIR"] = str(scratch)
-        python = _make(claim.folder, step, inherited, environment.get(TORCH_VARIABLE) or TORCH)
-        # -P: nothing in the current folder is taken for a library. The child holds the lock too, so that the
-        # environment of a run that dies stays while its child lives.
+        python = _make(claim, step, inherited, environment.get(TORCH_VARIABLE) or TORCH)
+        # -P: nothing in the current folder is taken for a library.
         command = [python, "-P", "-W", "ignore", "-m", "parakeetd_convert", *arguments]
         return subprocess.run(command, env=inherited, pass_fds=(claim.descriptor,), check=False).returncode
 
@@ -68,21 +68,24 @@ def remove_dead(cache: Path) -> None:
     remove_abandoned(cache, _PREFIX)
 
 
-def _make(folder: Path, step: Step, environment: Mapping[str, str], torch: str) -> str:
+def _make(claim: Claim, step: Step, environment: Mapping[str, str], torch: str) -> str:
+    folder = claim.folder
     python = str(folder / "venv" / "bin" / "python")
     with step("Making a virtual environment"):
-        _run("venv", [sys.executable, "-m", "venv", str(folder / "venv")], environment)
+        _run("venv", [sys.executable, "-m", "venv", str(folder / "venv")], environment, claim)
         wheel = pack(folder)
     pip = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]
     with step("Installing torch"):
-        _run("pip", [*pip, *shlex.split(torch)], environment)
+        _run("pip", [*pip, *shlex.split(torch)], environment, claim)
     with step("Installing NeMo and ONNX"):
-        _run("pip", [*pip, f"{wheel}[convert]"], environment)
+        _run("pip", [*pip, f"{wheel}[convert]"], environment, claim)
     return python
 
 
-def _run(tool: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def _run(tool: str, command: Sequence[str], environment: Mapping[str, str], claim: Claim) -> None:
+    done = subprocess.run(
+        command, env=environment, pass_fds=(claim.descriptor,), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["it gave no reason"]

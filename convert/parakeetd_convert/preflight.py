@@ -34,7 +34,7 @@ _BASE: Final = 1_500_000_000
 _SCRATCH: Final = 1.2
 """Disk of a conversion per byte of its bundle."""
 
-_REQUIRED: Final[Mapping[str, str]] = {"torch": "torch", "nemo": "nemo_toolkit"}
+_REQUIRED: Final[Mapping[str, str]] = {"torch": "torch", "nemo": "nemo_toolkit", "jiwer": "jiwer"}
 """Package by module; importing these takes long, so that it is only seen whether they are there."""
 
 _IMPORTED: Final[Mapping[str, str]] = {

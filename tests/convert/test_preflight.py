@@ -39,7 +39,7 @@ def write_package(folder: Path, **modules: str) -> None:
 def libraries(tmp_path: Path) -> Callable[[], list[str]]:
     """Stands-ins for every library in a folder of their own; answers the findings of a new process there."""
     folder = tmp_path / "site"
-    for name in ("torch", "nemo", "onnxscript", "onnxruntime"):
+    for name in ("torch", "nemo", "jiwer", "onnxscript", "onnxruntime"):
         write_package(folder / name, __init__="")
     write_package(folder / "onnx", __init__="", onnx_cpp2py_export="")
 
@@ -76,6 +76,7 @@ class TestLibraries:
         [
             ("torch", "torch"),
             ("nemo", "nemo_toolkit"),
+            ("jiwer", "jiwer"),
             ("onnx", "onnx"),
             ("onnxscript", "onnxscript"),
             ("onnxruntime", "onnxruntime-gpu"),
