@@ -45,6 +45,8 @@ class Heard:
     log_probabilities: Floats | None
     """[B, T', V + 1] of the CTC head."""
     hypotheses: list[Hypothesis]
+    ctc_texts: list[str]
+    """By greedy decoding of the CTC head; none for a model without."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,13 @@ def _hear(model: Any, batch: list[Clip]) -> Heard:
         input_signal=torch.from_numpy(waveforms), length=torch.from_numpy(lengths)
     )
     encoded, encoded_lens = model.encoder(audio_signal=features, length=features_lens)
-    log_probabilities = model.ctc_decoder(encoder_output=encoded).numpy() if has_ctc(model) else None
+    log_probabilities, ctc_texts = None, []
+    if has_ctc(model):
+        log_probabilities = model.ctc_decoder(encoder_output=encoded)
+        by_ctc = model.ctc_decoding.ctc_decoder_predictions_tensor(
+            log_probabilities, encoded_lens, return_hypotheses=True
+        )
+        ctc_texts = [str(best.text) for best in by_ctc]
     decoded = model.decoding.rnnt_decoder_predictions_tensor(encoded, encoded_lens, return_hypotheses=True)
     return Heard(
         clips=batch,
@@ -93,7 +101,8 @@ def _hear(model: Any, batch: list[Clip]) -> Heard:
         features_lens=features_lens.numpy(),
         encoded=encoded.numpy(),
         encoded_lens=encoded_lens.numpy(),
-        log_probabilities=log_probabilities,
+        log_probabilities=None if log_probabilities is None else log_probabilities.numpy(),
+        ctc_texts=ctc_texts,
         hypotheses=[
             Hypothesis(
                 text=str(best.text),

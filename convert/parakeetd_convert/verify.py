@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from parakeetd.errors import ParakeetError
 from parakeetd.model.bundle import LOG_MEL_GRAPH, Bundle, graph_file
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Session, open_session
 from parakeetd.model.transcript import Transcript
@@ -189,12 +190,23 @@ def _check_text(bundle: Bundle, batches: list[Heard]) -> dict[str, int]:
         for clip, ours, nemo in zip(heard.clips, transcripts, heard.hypotheses, strict=True):
             if problem := difference(ours, nemo):
                 raise VerificationFailed(f"{clip.name} in a batch of {len(heard.clips)}", problem)
+        if bundle.manifest.architecture.ctc:
+            _check_ctc_text(recognizer, heard)
     return {
         "clips": len({clip.name for heard in batches for clip in heard.clips}),
         "batches": len(batches),
         "tokens": sum(len(hypothesis.ids) for heard in batches for hypothesis in heard.hypotheses),
         "texts_that_differ": 0,
     }
+
+
+def _check_ctc_text(recognizer: Recognizer, heard: Heard) -> None:
+    options = [DecodeOptions("ctc")] * len(heard.clips)
+    transcripts = recognizer.recognize([clip.samples for clip in heard.clips], options)
+    for clip, ours, nemo in zip(heard.clips, transcripts, heard.ctc_texts, strict=True):
+        if ours.text != nemo:
+            where = f"{clip.name} in a batch of {len(heard.clips)}, decoded by CTC"
+            raise VerificationFailed(where, f"the text is {ours.text!r}, NeMo's is {nemo!r}")
 
 
 def difference(ours: Transcript, nemo: Hypothesis) -> str:

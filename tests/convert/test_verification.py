@@ -125,6 +125,15 @@ def test_a_token_time_that_differs_is_named(bundle: Bundle, demo_reference: Refe
         check(bundle, dataclasses.replace(demo_reference, batches=batches))
 
 
+def test_a_text_of_the_ctc_head_that_differs_is_named(bundle: Bundle, demo_reference: Reference) -> None:
+    heard = demo_reference.batches[0]
+    batches = [dataclasses.replace(heard, ctc_texts=["five six one"]), *demo_reference.batches[1:]]
+    with pytest.raises(
+        VerificationFailed, match=r"digits\.flac .*decoded by CTC: .*NeMo's is 'five six one'"
+    ):
+        check(bundle, dataclasses.replace(demo_reference, batches=batches))
+
+
 def test_a_failed_verification_publishes_nothing_and_keeps_the_old_bundle(
     torch: object, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
