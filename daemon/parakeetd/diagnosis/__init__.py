@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from parakeetd.diagnosis.gpu import (
     plugged_in_cards,
     runtime_check,
 )
+from parakeetd.diagnosis.libraries import installed_libraries, library_checks
 from parakeetd.diagnosis.models import model_checks
 from parakeetd.errors import DeviceError, ParakeetError
 from parakeetd.model.sessions import Device, physical_cores, probe
@@ -35,7 +37,9 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> Ite
     yield runtime_check(runtime)
     cpu = _device("cpu", f"works, {physical_cores()} physical cores", required=True)
     yield cpu
-    yield gpu_check(plugged_in_cards(), installed_driver(), runtime)
+    driver = installed_driver()
+    yield gpu_check(plugged_in_cards(), driver, runtime)
+    yield from library_checks(installed_libraries(os.environ), driver, runtime)
     cuda = _device("cuda", "works", required=config.device.choice == "cuda")
     yield cuda
     yield routing_check(config.device, cuda_works=cuda.state == "ok")
