@@ -160,6 +160,7 @@ def _configs(model: ServedModel) -> Iterator[asr.RivaSpeechRecognitionConfigResp
             "sample_rate": str(SAMPLE_RATE),
             "streaming": str(kind == "online"),
             "decoder": "greedy",
+            "decoders": ",".join(model.decoders),
         }
         yield asr.RivaSpeechRecognitionConfigResponse.Config(model_name=model.name, parameters=parameters)
 

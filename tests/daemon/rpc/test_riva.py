@@ -117,7 +117,7 @@ async def test_silence_is_no_error_and_has_no_result(serving: Serving) -> None:
 
 
 async def test_the_list_of_models_has_each_for_streams_and_for_recordings(serving: Serving) -> None:
-    async with serving(languages=("en-US", "de-DE")) as daemon:
+    async with serving(languages=("en-US", "de-DE"), decoders=("tdt", "ctc")) as daemon:
         response = await daemon.client.stub.GetRivaSpeechRecognitionConfig(
             asr.RivaSpeechRecognitionConfigRequest()
         )
@@ -127,6 +127,7 @@ async def test_the_list_of_models_has_each_for_streams_and_for_recordings(servin
     ]
     assert listed == [("fake", "online", "en-US,de-DE"), ("fake", "offline", "en-US,de-DE")]
     assert {config.parameters["sample_rate"] for config in response.model_config} == {"16000"}
+    assert {config.parameters["decoders"] for config in response.model_config} == {"tdt,ctc"}
 
 
 async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_logged_once(
