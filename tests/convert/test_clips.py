@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from clips import Clip as Shipped
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.errors import InputError
 from parakeetd.model.bundle import EMBEDDED, Bundle
+from parakeetd_convert import cli
 from parakeetd_convert.clips import Clip, folder_clips, recordings_in
 from parakeetd_convert.errors import VerificationFailed
 from parakeetd_convert.recordings import HeardPiece, check_recordings
+
+DEMO = Path(__file__).resolve().parents[1] / "fixtures" / "demo.nemo"
 
 
 def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
@@ -137,3 +141,17 @@ def test_word_errors_are_counted_where_the_transcript_is_known(clips: dict[str, 
     )
     measured = check_recordings(Bundle.read(EMBEDDED), "fp32", pieces)
     assert measured["wer"] == measured["wer_nemo"] == pytest.approx(100 / 6, abs=0.01)
+
+
+def test_the_command_names_a_folder_that_is_missing_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, gone = tmp_path / "models", tmp_path / "gone"
+    arguments = [str(DEMO), "--models", str(models), "--verify-audio", str(gone)]
+    monkeypatch.setattr(sys, "argv", ["parakeetd-convert", *arguments])
+    monkeypatch.setattr("parakeetd_convert.pipeline.load_toolchain", lambda **_: pytest.fail("it began"))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert f"{gone}: there is no such folder of recordings" in capsys.readouterr().err
+    assert not models.exists()
