@@ -11,11 +11,12 @@ from pathlib import Path
 
 from parakeetd.model.bundle import Bundle, find_bundle
 
-# One process imports NeMo; each of its children converts anew and is killed at the end of one more step.
+# One process imports NeMo; each of its children converts anew and is killed at the end of one more step, the first
+# one while what it has unpacked lies on the disk.
 KILLED_AT_EVERY_STEP = """
 import contextlib, json, os, signal, sys, tempfile
 from pathlib import Path
-from parakeetd_convert import pipeline
+from parakeetd_convert import nemo, pipeline
 from parakeetd_convert.toolchain import load_toolchain
 
 file, models = Path(sys.argv[1]), Path(sys.argv[2])
@@ -43,8 +44,14 @@ def convert(last):
 
     pipeline.convert(pipeline.Job(file, "m", models, ("en",), force=True), step)
 
-for last in range(1, 100):
+def restore(*arguments):
+    print(json.dumps({"title": "in the middle of restoring"}), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+for last in range(100):
     if (child := os.fork()) == 0:
+        if last == 0:
+            nemo._restore = restore
         convert(last)
         os._exit(0)
     _, status = os.waitpid(child, 0)
