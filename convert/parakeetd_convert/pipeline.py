@@ -104,7 +104,7 @@ def convert(job: Job, step: Step) -> Path:
         if job.sherpa:
             measured |= sherpa.check(folder, architecture, reference.traces)
         if job.verify_audio is not None:
-            measured["recordings"] = {"folder": str(job.verify_audio.resolve())}
+            measured["recordings"] = {"folder": job.verify_audio.resolve().name}
             for precision in job.precisions:
                 with step(f"Verifying {precision} on {len(heard)} recordings"):
                     measured["recordings"][precision] = check_recordings(

@@ -231,7 +231,7 @@ def test_durations_that_sherpa_would_take_for_others_are_refused(bundle: Bundle,
 
 def test_the_recordings_it_was_verified_on_are_measured_in_each_precision(bundle: Bundle) -> None:
     measured = bundle.manifest.verification["recordings"]
-    assert Path(measured["folder"]).is_dir()
+    assert "/" not in measured["folder"]  # a bundle does not tell where its maker keeps recordings
     for precision in PRECISIONS:
         assert measured[precision]["pieces"] == 8
         assert measured[precision]["texts_that_differ"] == 0
