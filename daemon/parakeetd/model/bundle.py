@@ -13,7 +13,7 @@ import os
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from parakeetd.errors import BundleError, InputError, ModelNotFound
@@ -183,13 +183,15 @@ class Bundle:
             raise BundleError(self.path, f"{name} is damaged: {error}") from error
         except OSError as error:
             raise BundleError(self.path, f"{name} cannot be read: {error.strerror}") from error
-        for location in locations:
-            if location not in self.manifest.files:
+        # Beside the graph, as ONNX has it.
+        places = {location: (PurePosixPath(name).parent / location).as_posix() for location in locations}
+        for location, file in places.items():
+            if file not in self.manifest.files:
                 raise BundleError(
                     self.path,
                     f"refused: {name} reads its weights from {location!r}, which is no file of the bundle",
                 )
-        return locations
+        return list(places.values())
 
     def _sha256(self, name: str) -> str:
         try:

@@ -141,6 +141,21 @@ def test_weights_in_a_file_of_the_bundle_are_checked_by_their_sum(bundle: Path) 
     assert Bundle.read(bundle).checked([GRAPH]) == [bundle / GRAPH]
 
 
+def test_weights_are_looked_for_beside_their_graph(bundle: Path) -> None:
+    (bundle / "inner").mkdir()
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for name, content in (("inner/g.onnx", model(field(5, tensor("w.data")))), ("w.data", b"w")):
+        (bundle / name).write_bytes(content)
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"inner/g\.onnx reads its weights from 'w\.data'"):
+        Bundle.read(bundle).checked(["inner/g.onnx"])
+    manifest["files"]["inner/w.data"] = manifest["files"].pop("w.data")
+    (bundle / "w.data").rename(bundle / "inner" / "w.data")
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert Bundle.read(bundle).checked(["inner/g.onnx"]) == [bundle / "inner" / "g.onnx"]
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_file_that_is_a_link_is_refused(bundle: Path, inside: bool) -> None:
     target = bundle / "other.onnx" if inside else bundle.parent / "other.onnx"
