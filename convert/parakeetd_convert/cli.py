@@ -90,7 +90,7 @@ def main() -> None:
     "--isolated",
     is_flag=True,
     help="Convert in a virtual environment that is made for it, with torch and NeMo, and removed afterwards. "
-    "$PARAKEETD_TORCH is what pip installs first.  [default: torch for CPUs, from PyTorch's own index]",
+    "$PARAKEETD_TORCH is what pip installs first.  [default: torch==2.13.0]",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle of this name.")
 @click.option(

@@ -22,8 +22,9 @@ from parakeetd_convert.sums import cache_folder
 
 TORCH_VARIABLE: Final = "PARAKEETD_TORCH"
 
-TORCH: Final = "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
-"""What pip is asked for first: torch without CUDA, by its version. Otherwise gigabytes of CUDA libraries come."""
+TORCH: Final = "torch==2.13.0"
+"""What pip is asked for first, by its version: a newer one may not be what NeMo works with. Whether it comes with
+gigabytes of CUDA libraries is the package index's to say; `PARAKEETD_TORCH` names another."""
 
 _PREFIX: Final = "isolated"
 _DISTRIBUTION: Final = "parakeetd"

@@ -89,7 +89,7 @@ def test_torch_comes_first_and_by_its_version_then_the_extra_then_the_conversion
     venv, torch, extra, convert = stub.asked()
     assert venv.startswith("-m venv ")
     pip = "-m pip install --quiet --no-cache-dir --disable-pip-version-check"
-    assert torch == f"{pip} torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+    assert torch == f"{pip} torch==2.13.0"
     assert extra.startswith(f"{pip} ")
     assert extra.endswith(f"parakeetd-{metadata.version('parakeetd')}-py3-none-any.whl[convert]")
     assert convert == "-P -W ignore -m parakeetd_convert m.nemo --force"
