@@ -140,8 +140,8 @@ def _convolve(n: Nodes, e: Encoder, image: str, lengths: list[str] | None) -> st
         return n.add(
             "Conv",
             x,
-            n.constant(weight),
-            n.constant(e[f"pre_encode.conv.{layer}.bias"]),
+            n.own_constant(weight),
+            n.own_constant(e[f"pre_encode.conv.{layer}.bias"]),
             kernel_shape=[3, 3],
             strides=[2, 2],
             pads=[1, 1, 1, 1],
@@ -150,7 +150,7 @@ def _convolve(n: Nodes, e: Encoder, image: str, lengths: list[str] | None) -> st
 
     def pointwise(x: str, layer: int) -> str:
         names = (f"pre_encode.conv.{layer}.{part}" for part in ("weight", "bias"))
-        return n.add("Conv", x, *(n.constant(e[name]) for name in names), kernel_shape=[1, 1])
+        return n.add("Conv", x, *(n.own_constant(e[name]) for name in names), kernel_shape=[1, 1])
 
     x = n.add("Relu", strided(image, 0, 0))
     x = n.add("Relu", pointwise(strided(x, 2, 1), 3))

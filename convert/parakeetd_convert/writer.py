@@ -32,6 +32,8 @@ class Nodes:
     def __init__(self, writer: GraphWriter) -> None:
         self._writer = writer
         self.nodes: list[onnx.NodeProto] = []
+        self.own: list[TensorProto] = []
+        """Weights that lie in a branch itself."""
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output; the output's name."""
@@ -56,6 +58,14 @@ class Nodes:
             exact: keep float32 in a graph that computes in float16.
         """
         return self._writer.constant(value, exact=exact)
+
+    def own_constant(self, value: NDArray[Any]) -> str:
+        """A small weight that lies in this branch: ONNX Runtime changes the layout of a convolution only when its
+        weights are at hand in the same graph."""
+        name = self._writer.fresh("weight")
+        half = self.float_type == TensorProto.FLOAT16
+        self.own.append(numpy_helper.from_array(value.astype(np.float16) if half else value, name))
+        return name
 
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
@@ -158,4 +168,4 @@ class GraphWriter(Nodes):
 
 def _body(branch: Nodes, outputs: Sequence[str], name: str) -> onnx.GraphProto:
     values = [onnx.ValueInfoProto(name=output) for output in outputs]
-    return helper.make_graph(branch.nodes, name, [], values)
+    return helper.make_graph(branch.nodes, name, [], values, branch.own)
