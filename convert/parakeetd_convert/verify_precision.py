@@ -22,8 +22,9 @@ from parakeetd_convert.reference import Heard, Reference
 from parakeetd_convert.verify import THREADS
 
 ENCODER_TOLERANCE: Final[Mapping[Precision, float]] = {"int8": 0.08, "fp16": 0.01}
-"""Largest relative error of the encoder's output, |ours - NeMo's| / |NeMo's| over the frames of a clip. Measured: int8
-0.009 with 6 layers and 0.018 with 24, fp16 0.0005; a wrong scale or axis gives 0.3 and more."""
+"""Largest relative error of the encoder's output, |ours - NeMo's| / |NeMo's| over the frames of a clip. Measured:
+int8 0.015 with 6 layers, 0.029 with 24 and 0.035 with 42, fp16 0.0007 to 0.0021; a wrong scale or axis gives 0.3 or
+more."""
 
 MOST_CHANGED: Final = 0.1
 """Share of NeMo's words that may change over all clips."""
@@ -110,7 +111,8 @@ def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:
 def _worst_error(bundle: Bundle, graph: str, reference: Reference) -> float:
     [path] = bundle.checked([graph])
     encoder = open_session(path, "cpu", threads=THREADS)
-    return max(_encoder_error(encoder, graph, heard) for heard in reference.batches)
+    # NumPy's maximum is NaN when one of them is; Python's depends on their order.
+    return float(np.max([_encoder_error(encoder, graph, heard) for heard in reference.batches]))
 
 
 def _encoder_error(encoder: Session, graph: str, heard: Heard) -> float:
@@ -122,10 +124,8 @@ def _encoder_error(encoder: Session, graph: str, heard: Heard) -> float:
         raise VerificationFailed(
             f"outputs of {graph}", f"have shape {shapes}, NeMo's {list(heard.encoded.shape)}"
         )
-    worst = 0.0
+    errors = []
     for ours, nemo, count in zip(encoded, heard.encoded, frames, strict=True):
         size = float(np.linalg.norm(nemo[:, :count]))
-        difference = float(np.linalg.norm(ours[:, :count] - nemo[:, :count]))
-        # NaN anywhere makes the result NaN, which passes no comparison.
-        worst = max(worst, difference / max(size, 1e-6)) if difference == difference else float("nan")
-    return worst
+        errors.append(float(np.linalg.norm(ours[:, :count] - nemo[:, :count])) / max(size, 1e-6))
+    return float(np.max(errors))

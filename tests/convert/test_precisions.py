@@ -21,13 +21,15 @@ from parakeetd.audio.sources.file import read_audio
 from parakeetd.errors import BundleError
 from parakeetd.model.bundle import Bundle, Precision, graph_file
 from parakeetd.model.recognizer import Recognizer
-from parakeetd_convert import precisions, quantize
+from parakeetd.model.sessions import Session, open_session
+from parakeetd_convert import precisions, quantize, verify_precision
 from parakeetd_convert.clips import shipped_speech
 from parakeetd_convert.errors import UnsupportedModel, VerificationFailed
 from parakeetd_convert.fastconformer import sinusoids
 from parakeetd_convert.nemo import load_nemo
 from parakeetd_convert.pipeline import Job, convert
 from parakeetd_convert.precisions import read_encoder, supported, write_encoder_as
+from parakeetd_convert.reference import Reference
 from parakeetd_convert.toolchain import quiet
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "int8": 0.05, "fp16": 0.005}
@@ -140,6 +142,27 @@ def test_a_graph_with_wrong_weights_is_not_published(
     with pytest.raises(VerificationFailed, match=rf"encoder-model\.{precision}\.onnx: differ from NeMo's by"):
         convert(job, nullcontext)
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_number_that_is_none_in_any_batch_is_not_published(
+    torch: Any, bundle: Bundle, demo_reference: Reference, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    broken = demo_reference.batches[batch]
+
+    class Broken:
+        def __init__(self, session: Session) -> None:
+            self._session = session
+
+        def run(self, inputs: dict[str, Any], outputs: list[str]) -> list[Any]:
+            encoded, frames = self._session.run(inputs, outputs)
+            if inputs["audio_signal"] is broken.features:
+                encoded[0, 0, 0] = np.nan
+            return [encoded, frames]
+
+    monkeypatch.setattr(verify_precision, "open_session", lambda *a, **k: Broken(open_session(*a, **k)))
+    with pytest.raises(VerificationFailed, match=r"encoder-model\.int8\.onnx: differ from NeMo's by nan"):
+        verify_precision.check_precision(bundle, "int8", demo_reference)
 
 
 def onnxruntime_float() -> int:

@@ -116,7 +116,6 @@ class WatchedSessions(Sessions):
         interim: bool = False,
         segmentation: Segmentation | None = None,
         decode: DecodeOptions | None = None,
-        whole: bool = False,
     ) -> AsyncGenerator[Result, None]:
         watched = super().stream(
             self._watched(chunks),
@@ -124,7 +123,6 @@ class WatchedSessions(Sessions):
             interim=interim,
             segmentation=segmentation,
             decode=decode,
-            whole=whole,
         )
         try:
             async with aclosing(watched) as results:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples
-from parakeetd.errors import AudioError, BundleError
+from parakeetd.errors import AudioError, BundleError, DecoderError
 from parakeetd.model import ctc, tdt
 from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Architecture, Bundle, Precision, graph_file
 from parakeetd.model.decoding import DecodeOptions, check_decoder, decoders_of
@@ -123,7 +123,9 @@ class Recognizer:
 
     def _decode(self, encoded: Floats, options: DecodeOptions) -> tuple[Token, ...]:
         """The hypothesis over encoder frames [D, T']."""
-        if options.decoder == "ctc" and self._ctc_head is not None:
+        if options.decoder == "ctc":
+            if self._ctc_head is None:
+                raise DecoderError("the model in use was opened without its CTC head")
             [log_probabilities] = self._ctc_head.run({"encoder_outputs": encoded[None]}, ["logprobs"])
             return ctc.greedy(log_probabilities[0], blank=self._vocabulary.blank)
         return tdt.greedy(

@@ -45,12 +45,10 @@ class SessionSettings:
         if self.idle_seconds <= 0:
             raise ConfigError(f"server.idle_seconds must be above 0, not {self.idle_seconds}")
 
-    def cutter(self, segmentation: Segmentation | None = None, *, whole: bool = False) -> Cutter:
-        """A cutter for a new stream; `whole` cuts only at the maximum length."""
-        name: DetectorName = "off" if whole else self.detector
-        return Cutter(
-            open_detector(name, aggressiveness=self.aggressiveness), segmentation or self.segmentation
-        )
+    def cutter(self, segmentation: Segmentation | None = None) -> Cutter:
+        """A cutter for a new stream, with its own segmentation when it has one."""
+        detector = open_detector(self.detector, aggressiveness=self.aggressiveness)
+        return Cutter(detector, segmentation or self.segmentation)
 
 
 class Sessions:
@@ -82,7 +80,6 @@ class Sessions:
         interim: bool = False,
         segmentation: Segmentation | None = None,
         decode: DecodeOptions | None = None,
-        whole: bool = False,
     ) -> AsyncGenerator[Result, None]:
         """Recognise a stream. Use it under `contextlib.aclosing`, so that a caller that stops early frees it.
 
@@ -91,7 +88,6 @@ class Sessions:
             interim: also answer unfinished segments.
             segmentation: how to cut, when not as configured.
             decode: how to decode, when not by default.
-            whole: no voice-activity detection, one segment up to the maximum length.
 
         Raises:
             DecoderError: the model does not have this decoder;
@@ -104,7 +100,7 @@ class Sessions:
         with self._counted():
             live = LiveStream(
                 chunks,
-                self.settings.cutter(segmentation, whole=whole),
+                self.settings.cutter(segmentation),
                 model.router,
                 interim=interim,
                 decode=decode,

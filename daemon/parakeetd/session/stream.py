@@ -51,7 +51,8 @@ class LiveStream:
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
         self._unanswered: set[asyncio.Future[Routed]] = set()
-        self._queue: asyncio.Queue[_UnderWay | None] = asyncio.Queue(MAX_UNDER_WAY)
+        # Of those under way, one is awaited by `results` and one may wait in the reader for its place here.
+        self._queue: asyncio.Queue[_UnderWay | None] = asyncio.Queue(MAX_UNDER_WAY - 2)
         self._interim_at = 0.0
         """Stream position in seconds of the last interim or final."""
         self._last_interim: asyncio.Future[Routed] | None = None
@@ -139,5 +140,5 @@ class LiveStream:
         if not self._interim or self._cutter.seconds - self._interim_at < INTERIM_SECONDS:
             return
         # One at a time, and none while a final waits: an interim only uses time that nobody else wants.
-        if self._queue.empty() and (segment := self._cutter.open_segment()) is not None:
+        if not self._unanswered and (segment := self._cutter.open_segment()) is not None:
             await self._submit(segment)

@@ -96,11 +96,6 @@ class Segmenter:
         window = self._recent.maxlen or 0
         return max(self._free_from, self._now - window - self._pre_roll)
 
-    @property
-    def in_pause(self) -> bool:
-        """No segment is open, or the open one's last frame was not speech."""
-        return self._start is None or self._speech_end < self._now
-
     def push(self, speech: bool, level_db: float) -> Span | None:
         """Take the next frame; answer the span that it completes, if any.
 

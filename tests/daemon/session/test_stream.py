@@ -16,6 +16,7 @@ from parakeetd.errors import AudioError, Closed, DeviceError, IdleTimeout, Overl
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
+from parakeetd.session.stream import MAX_UNDER_WAY
 from parakeetd.vad import Segmentation
 
 WAIT_SECONDS = 10.0
@@ -68,6 +69,11 @@ async def each(sessions: Sessions, chunks: AsyncIterator[Samples], take: Callabl
             take(result)
 
 
+def router_load(sessions: Sessions) -> int:
+    """Segments that wait in the router."""
+    return sum(report.queued for report in sessions.models[0].router.devices())
+
+
 def lengths(results: list[Result]) -> list[str]:
     return [result.text for result in results]
 
@@ -110,6 +116,23 @@ async def test_interims_grow_until_the_final_replaces_them() -> None:
     assert all(result.stability < 1 for result in interims)
     ends = [result.end for result in results]
     assert ends == sorted(ends)
+
+
+async def test_interims_do_not_pile_up_before_a_slow_engine() -> None:
+    engine = FakeEngine(gate=threading.Event())
+
+    async def talking() -> AsyncIterator[Samples]:
+        for _ in range(15):
+            yield speech(0.1)
+            await asyncio.sleep(0.01)
+        if engine.gate is not None:
+            engine.gate.set()
+
+    with serving(engine) as sessions:
+        results = await collect(sessions, talking(), interim=True)
+    # One interim while the engine was busy with it, and the final.
+    assert len(engine.pieces) == 2
+    assert lengths(results)[-1] == "1500ms"
 
 
 async def test_no_interims_unless_asked_for() -> None:
@@ -176,6 +199,7 @@ async def test_no_more_segments_are_read_than_may_be_under_way() -> None:
     with serving(engine) as sessions:
         task = asyncio.create_task(collect(sessions, counted()))
         await asyncio.sleep(0.3)
+        assert router_load(sessions) + len(engine.pieces) == MAX_UNDER_WAY
         assert read < 10
         gate.set()
         results = await task
