@@ -24,6 +24,7 @@ from parakeetd.model.bundle import (
 from parakeetd_convert import sherpa, verify
 from parakeetd_convert.clips import folder_clips, recordings_in, verification_batches
 from parakeetd_convert.ctc import write_ctc
+from parakeetd_convert.decoder import decoder_obstacle, read_decoder, write_decoder
 from parakeetd_convert.encoder import export_encoder
 from parakeetd_convert.errors import BundleExists
 from parakeetd_convert.frontend import read_front_end, write_front_end
@@ -132,6 +133,14 @@ def write_graphs(
             with step(f"Writing the {precision} encoder ({architecture.layers} layers)"):
                 write_encoder_as(encoder, precision, folder)
         del encoder
+    if obstacle := decoder_obstacle(model):
+        with step(f"Leaving decoding to NeMo's own graph: the model has {obstacle}"):
+            pass
+    else:
+        with step("Writing the decoder's graphs"):
+            decoder = read_decoder(model, architecture)
+            for precision in precisions:
+                write_decoder(decoder, precision, folder)
     # The small graphs before an export of the encoder: that changes the model the most.
     with step("Exporting the prediction network and joint"):
         write_decoder_joint(model, folder / graph_file("decoder_joint-model", "fp32"), folder / "scratch")

@@ -9,10 +9,10 @@ from typing import Any, Final
 from parakeetd.errors import ParakeetError
 from parakeetd.model.bundle import Bundle, Precision
 from parakeetd.model.recognizer import Recognizer
+from parakeetd_convert.checked import THREADS
 from parakeetd_convert.clips import Clip
 from parakeetd_convert.errors import VerificationFailed
 from parakeetd_convert.toolchain import quiet
-from parakeetd_convert.verify import THREADS
 from parakeetd_convert.verify_precision import KNOWS_THE_CLIPS, MOST_CHANGED, word_errors
 
 MOST_DIFFERENT: Final = 0.01

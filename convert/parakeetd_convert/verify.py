@@ -15,11 +15,12 @@ from parakeetd.errors import ParakeetError
 from parakeetd.model.bundle import LOG_MEL_GRAPH, Bundle, graph_file
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.recognizer import Recognizer
-from parakeetd.model.sessions import Session, open_session
 from parakeetd.model.transcript import Transcript
+from parakeetd_convert.checked import THREADS, CheckedGraph
 from parakeetd_convert.clips import padded
 from parakeetd_convert.errors import VerificationFailed
 from parakeetd_convert.reference import Heard, Hypothesis, JointTrace, Reference
+from parakeetd_convert.verify_decoder import check_decoder_graphs, has_decoder_graphs
 
 LOG_MEL_TOLERANCE = 1e-3
 """Absolute, on normalised features. Both sides round in float32: on speech 5e-5 is usual, and where a mel
@@ -35,8 +36,6 @@ JOINT_TOLERANCE = 1e-4
 
 CTC_TOLERANCE = 1e-3
 """Absolute, on log-probabilities. Measured: 2e-5."""
-
-THREADS = 2
 
 Case = TypeVar("Case")
 
@@ -54,69 +53,27 @@ def check(bundle: Bundle, reference: Reference) -> dict[str, Any]:
     """
     hybrid = bundle.manifest.architecture.ctc
     errors = {
-        "log_mel_error": _worst(_Graph(bundle, LOG_MEL_GRAPH), _log_mel_error, reference.batches),
-        "encoder_error": _worst(_graph(bundle, "encoder-model"), _encoder_error, reference.batches),
-        "decoder_joint_error": _worst(_graph(bundle, "decoder_joint-model"), _joint_error, reference.traces),
+        "log_mel_error": _worst(CheckedGraph(bundle, LOG_MEL_GRAPH), _log_mel_error, reference.batches),
+        "encoder_error": _worst(
+            CheckedGraph(bundle, graph_file("encoder-model", "fp32")), _encoder_error, reference.batches
+        ),
+        "decoder_joint_error": _worst(
+            CheckedGraph(bundle, graph_file("decoder_joint-model", "fp32")), _joint_error, reference.traces
+        ),
     }
     if hybrid:
-        errors["ctc_error"] = _worst(_graph(bundle, "ctc-model"), _ctc_error, reference.batches)
+        head = CheckedGraph(bundle, graph_file("ctc-model", "fp32"))
+        errors["ctc_error"] = _worst(head, _ctc_error, reference.batches)
+    if has_decoder_graphs(bundle, "fp32"):
+        errors |= check_decoder_graphs(bundle, reference)
     return {**errors, **_check_text(bundle, reference.batches)}
 
 
-class _Graph:
-    """A graph of the bundle, whose failures name it."""
-
-    def __init__(self, bundle: Bundle, file: str) -> None:
-        self.file = file
-        self.architecture = bundle.manifest.architecture
-        try:
-            [path] = bundle.checked([file])
-            self._session: Session = open_session(path, "cpu", threads=THREADS)
-        except ParakeetError as error:
-            raise VerificationFailed(file, str(error)) from error
-
-    def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        try:
-            return self._session.run(inputs, outputs)
-        # ONNX Runtime raises classes of its own that have no common base but Exception.
-        except Exception as error:
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
-            raise VerificationFailed(
-                self.file, f"cannot run with {shapes}: {str(error).splitlines()[0]}"
-            ) from error
-
-    def compare(
-        self,
-        tensor: str,
-        ours: NDArray[Any],
-        nemo: NDArray[Any],
-        tolerance: float,
-        where: str,
-        *,
-        scale: float = 1.0,
-    ) -> float:
-        """Largest difference divided by `scale`."""
-        subject = f"{tensor} of {self.file} on {where}"
-        if ours.shape != nemo.shape:
-            raise VerificationFailed(subject, f"has shape {list(ours.shape)}, NeMo's is {list(nemo.shape)}")
-        error = float(np.abs(ours.astype(np.float64) - nemo).max(initial=0.0)) / scale
-        # Written so that NaN fails.
-        if not error <= tolerance:
-            raise VerificationFailed(
-                subject, f"differs from NeMo's by {error:.3g}, at most {tolerance:g} is allowed"
-            )
-        return error
-
-
-def _graph(bundle: Bundle, graph: str) -> _Graph:
-    return _Graph(bundle, graph_file(graph, "fp32"))
-
-
-def _worst(graph: _Graph, measure: Callable[[_Graph, Case], float], cases: list[Case]) -> float:
+def _worst(graph: CheckedGraph, measure: Callable[[CheckedGraph, Case], float], cases: list[Case]) -> float:
     return max(measure(graph, case) for case in cases)
 
 
-def _log_mel_error(graph: _Graph, heard: Heard) -> float:
+def _log_mel_error(graph: CheckedGraph, heard: Heard) -> float:
     waveforms, lengths = padded(heard.clips)
     features, frames = graph.run(
         {"waveforms": waveforms, "waveforms_lens": lengths}, ["features", "features_lens"]
@@ -126,7 +83,7 @@ def _log_mel_error(graph: _Graph, heard: Heard) -> float:
     return graph.compare("features", features, heard.features, LOG_MEL_TOLERANCE, where)
 
 
-def _encoder_error(graph: _Graph, heard: Heard) -> float:
+def _encoder_error(graph: CheckedGraph, heard: Heard) -> float:
     encoded, frames = graph.run(
         {"audio_signal": heard.features, "length": heard.features_lens}, ["outputs", "encoded_lengths"]
     )
@@ -147,7 +104,7 @@ def _encoder_error(graph: _Graph, heard: Heard) -> float:
     )
 
 
-def _joint_error(graph: _Graph, trace: JointTrace) -> float:
+def _joint_error(graph: CheckedGraph, trace: JointTrace) -> float:
     batch = trace.targets.shape[1]
     shape = (graph.architecture.prediction_layers, batch, graph.architecture.prediction_hidden)
     hidden, cell = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -172,7 +129,7 @@ def _joint_error(graph: _Graph, trace: JointTrace) -> float:
     return worst
 
 
-def _ctc_error(graph: _Graph, heard: Heard) -> float:
+def _ctc_error(graph: CheckedGraph, heard: Heard) -> float:
     if heard.log_probabilities is None:
         raise VerificationFailed(graph.file, "the model has no CTC head")
     [log_probabilities] = graph.run({"encoder_outputs": heard.encoded}, ["logprobs"])

@@ -17,9 +17,9 @@ from parakeetd.errors import ParakeetError
 from parakeetd.model.bundle import Bundle, Precision, graph_file
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Session, open_session
+from parakeetd_convert.checked import THREADS
 from parakeetd_convert.errors import VerificationFailed
 from parakeetd_convert.reference import Heard, Reference
-from parakeetd_convert.verify import THREADS
 
 ENCODER_TOLERANCE: Final[Mapping[Precision, float]] = {"int8": 0.08, "fp16": 0.01}
 """Largest relative error of the encoder's output, |ours - NeMo's| / |NeMo's| over the frames of a clip. Measured:

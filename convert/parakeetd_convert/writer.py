@@ -1,11 +1,14 @@
 """Writes an ONNX graph node by node, with its weights in one external data file as they come.
 
-Weights go to disk at once, so that a graph of gigabytes takes no more memory than its largest weight.
+Weights go to disk at once, so that a graph of gigabytes takes no more memory than its largest weight. Graphs that
+share weights can share their file.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -26,8 +29,38 @@ _ALIGNMENT: Final = 4096
 """ONNX Runtime maps external data that begins at a page, instead of copying it."""
 
 
+class WeightsFile:
+    """An external data file. What several graphs write to it lies there once. Close it with `with`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("wb")
+        self._places: dict[bytes, int] = {}
+
+    def place(self, value: NDArray[Any]) -> int:
+        """Offset of a contiguous array's bytes, in the file by the time this returns."""
+        digest = hashlib.sha256(value.data).digest()
+        if (known := self._places.get(digest)) is not None:
+            return known
+        self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
+        self._places[digest] = self._file.tell()
+        self._file.write(value.data)
+        return self._places[digest]
+
+    def __enter__(self) -> WeightsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
 class Nodes:
-    """A graph under construction, or the branch of an `If`. Branches see the names of the graph around them."""
+    """A graph under construction, the branch of an `If` or the body of a `Loop`.
+
+    Branches and bodies see the names of the graph around them.
+    """
 
     def __init__(self, writer: GraphWriter) -> None:
         self._writer = writer
@@ -71,7 +104,7 @@ class Nodes:
         return self.constant(np.array(values, np.int64))
 
     def branch(self) -> Nodes:
-        """An empty branch for `add_if`."""
+        """An empty branch for `add_if`, or body for `add_loop`."""
         return Nodes(self._writer)
 
     def add_if(
@@ -86,19 +119,62 @@ class Nodes:
             else_branch=_body(no, no_outputs, "else"),
         )
 
+    def add_loop(
+        self, body: Nodes, state: Sequence[LoopState], again: str, collected: Sequence[tuple[str, int]]
+    ) -> list[str]:
+        """Run a body once, and again while it says so.
+
+        Args:
+            state: what is carried from one run of the body to the next.
+            again: a boolean scalar of the body, true when it must run again.
+            collected: values of the body and their types; of every run, in the order of the runs.
+
+        Returns:
+            Names of the last state, and of what was collected, with a first axis for the runs.
+        """
+        count, ignored = self._writer.fresh("run"), self._writer.fresh("again")
+        inputs = [
+            helper.make_tensor_value_info(count, TensorProto.INT64, []),
+            helper.make_tensor_value_info(ignored, TensorProto.BOOL, []),
+            *(helper.make_tensor_value_info(item.inside, item.kind, None) for item in state),
+        ]
+        results = [(again, TensorProto.BOOL), *((item.after, item.kind) for item in state), *collected]
+        outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in results]
+        graph = helper.make_graph(body.nodes, "body", inputs, outputs, body.own)
+        first = self.constant(np.array(True))
+        before = [item.before for item in state]
+        return self.add_many("Loop", "", first, *before, outputs=len(results) - 1, body=graph)
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """A value that a `Loop` carries."""
+
+    before: str
+    """Outside, before the first run."""
+    inside: str
+    """What the body calls it."""
+    after: str
+    """What the body makes of it."""
+    kind: int
+    """ONNX's number of its type."""
+
 
 class GraphWriter(Nodes):
     """The graph of a model file. Use it as a context manager: left without an error, `path` and its data are there."""
 
-    def __init__(self, path: Path, *, half: bool = False) -> None:
+    def __init__(self, path: Path, *, half: bool = False, weights: WeightsFile | None = None) -> None:
         """
         Args:
             half: compute in float16; inputs and outputs stay float32.
+            weights: an open file in the same folder, for weights that other graphs have too; otherwise the graph has
+                a file of its own.
         """
         super().__init__(self)
         self._path = path
         self._half = half
-        self._data: BinaryIO = path.with_name(f"{path.name}.data").open("wb")
+        self._shared = weights is not None
+        self._data = weights or WeightsFile(path.with_name(f"{path.name}.data"))
         self._weights: list[TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -135,17 +211,15 @@ class GraphWriter(Nodes):
         if value.nbytes <= _INLINE_BYTES:
             self._weights.append(numpy_helper.from_array(value, name))
             return name
-        self._data.write(b"\0" * (-self._data.tell() % _ALIGNMENT))
         tensor = TensorProto(
             name=name,
             data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
             dims=value.shape,
             data_location=TensorProto.EXTERNAL,
         )
-        place = {"location": f"{self._path.name}.data", "offset": self._data.tell(), "length": value.nbytes}
+        place = {"location": self._data.path.name, "offset": self._data.place(value), "length": value.nbytes}
         for key, item in place.items():
             tensor.external_data.add(key=key, value=str(item))
-        self._data.write(value.data)
         self._weights.append(tensor)
         return name
 
@@ -155,7 +229,8 @@ class GraphWriter(Nodes):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._data.close()
+        if not self._shared:
+            self._data.__exit__(kind, error, trace)
         if error is not None:
             return
         graph = helper.make_graph(self.nodes, self._path.stem, self._inputs, self._outputs, self._weights)
