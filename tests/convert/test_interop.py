@@ -28,7 +28,7 @@ import engines
 from clips import Clip
 from parakeetd.model import tdt
 from parakeetd.model.bundle import PRECISIONS, Bundle, Precision
-from parakeetd.model.recognizer import FusedSteps
+from parakeetd.model.fused import FusedSteps
 from parakeetd.model.sessions import open_session
 from parakeetd.model.tokens import Vocabulary
 from parakeetd_convert import sherpa

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from parakeetd.errors import BundleError, InputError, ModelNotFound
 from parakeetd.model.external import external_locations
+from parakeetd.model.forms import FORMS, GRAPHS, Choice, Decoding, Form, choose
 
 FORMAT = 1
 """Version of the manifest's layout. A reader refuses any other."""
@@ -34,7 +35,7 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "embedded" / "demo"
 
 
 def graph_file(graph: str, precision: Precision) -> str:
-    """File name of a graph (`encoder-model`, `decoder_joint-model`, `ctc-model`) in a precision."""
+    """File name of a graph (`encoder-model`, `joint-model`...) in a precision."""
     suffix = "" if precision == "fp32" else f".{precision}"
     return f"{graph}{suffix}.onnx"
 
@@ -83,6 +84,11 @@ class Architecture:
         """Seconds per encoder frame."""
         return self.subsampling * self.hop_samples / self.sample_rate
 
+    @property
+    def max_samples(self) -> int:
+        """Longest input in samples."""
+        return self.max_encoder_frames * self.subsampling * self.hop_samples
+
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
@@ -106,6 +112,9 @@ class Manifest:
     """Versions of what made the bundle."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     """What was measured against NeMo before the bundle was published."""
+    decoding: Mapping[str, Mapping[str, Decoding]] = field(default_factory=dict)
+    """What decodes fastest: device -> batch size -> form, as measured on the machine that made the bundle, in the
+    precision that the device takes by itself. Empty in bundles whose decoding nobody measured."""
     format: int = FORMAT
 
 
@@ -141,7 +150,8 @@ class Bundle:
     def precision_for(self, device: str, wanted: Precision | None = None) -> Precision:
         """The precision to run on a device: what is wanted, or the fastest of those that the bundle has.
 
-        int8 is fastest on a CPU and slower than float16 on a GPU.
+        int8 is for the CPU: ONNX Runtime has no such products for a GPU and would compute them on the CPU, with a
+        copy to and fro for each. A GPU that int8 is wanted for takes the fastest of the others.
 
         Raises:
             BundleError: the bundle does not have what is wanted.
@@ -150,7 +160,28 @@ class Bundle:
         if wanted is not None and wanted not in has:
             raise BundleError(self.path, f"it has no {wanted} graphs, only {', '.join(has)}")
         fastest: Precision = "fp16" if device == "cuda" else "int8"
-        return wanted or (fastest if fastest in has else "fp32")
+        if wanted is None or (device == "cuda" and wanted == "int8"):
+            return fastest if fastest in has else "fp32"
+        return wanted
+
+    def forms(self, precision: Precision) -> tuple[Form, ...]:
+        """The forms of the transducer decoder whose graphs the bundle has in a precision."""
+        return tuple(
+            form
+            for form in FORMS
+            if all(graph_file(graph, precision) in self.manifest.files for graph in GRAPHS[form])
+        )
+
+    def choice(self, device: str, precision: Precision) -> Choice:
+        """Which form decodes which batch size on a device.
+
+        Raises:
+            BundleError: there is no form, or the record of what was measured is not readable.
+        """
+        try:
+            return choose(self.manifest.decoding, device, self.forms(precision))
+        except ValueError as error:
+            raise BundleError(self.path, f"{MANIFEST}: {error}") from error
 
     def checked(self, names: Iterable[str]) -> list[Path]:
         """Paths of these files, after comparing the SHA-256 sums of each and of what a graph keeps its weights in.
@@ -160,12 +191,15 @@ class Bundle:
                 its weights from a file that is not part of the bundle.
         """
         paths = []
+        summed = set()
         for name in names:
             if name not in self.manifest.files:
                 raise BundleError(self.path, f"the manifest does not list {name}")
-            for part in (name, *self._weights_of(name)):
+            # Several graphs may keep their weights in one file.
+            for part in (p for p in (name, *self._weights_of(name)) if p not in summed):
                 if self._sha256(part) != self.manifest.files[part].sha256:
                     raise BundleError(self.path, f"{part} does not match its SHA-256 sum: it is damaged")
+                summed.add(part)
             paths.append(self.path / name)
         return paths
 

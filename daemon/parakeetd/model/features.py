@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parakeetd.audio import Samples
-from parakeetd.model.sessions import Session
+from parakeetd.model.sessions import OnDevice, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Log-mel features of a batch, in the memory of the front end's device."""
+
+    values: OnDevice
+    """[B, mels, T], zero after each row's end."""
+    lengths: OnDevice
+    """[B] int64, frames of each row."""
 
 
 class LogMel:
     """The log-mel front end of one model."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, padded: Callable[[int], int] = int) -> None:
+        """
+        Args:
+            padded: samples of a batch's longest piece -> samples it is padded to, not fewer.
+        """
         self._session = session
+        self._padded = padded
 
-    def __call__(self, audio: Sequence[Samples]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def __call__(self, audio: Sequence[Samples], *, shrink: bool = False) -> Features:
         """Features of a batch.
 
         Args:
             audio: float32 mono samples at 16 kHz, one array [n] per piece, none empty.
-
-        Returns:
-            Features [B, mels, T], zero after each piece's end, and lengths [B] in frames.
+            shrink: give device memory back afterwards.
         """
         lengths = np.array([len(samples) for samples in audio], np.int64)
-        waveforms = np.zeros((len(audio), int(lengths.max())), np.float32)
+        waveforms = np.zeros((len(audio), self._padded(int(lengths.max()))), np.float32)
         for row, samples in zip(waveforms, audio, strict=True):
             row[: len(samples)] = samples
-        features, frames = self._session.run(
-            {"waveforms": waveforms, "waveforms_lens": lengths}, ["features", "features_lens"]
+        features, frames = self._session.run_on_device(
+            {"waveforms": waveforms, "waveforms_lens": lengths}, ["features", "features_lens"], shrink=shrink
         )
-        return features, frames
+        return Features(features, frames)

@@ -1,4 +1,4 @@
-"""Greedy decoding of a token-and-duration transducer (TDT).
+"""Greedy decoding of a token-and-duration transducer (TDT), one piece of audio.
 
 The algorithm is that of H. Xu et al., "Efficient Sequence Transduction by Jointly Predicting Tokens and
 Durations" (ICML 2023), with the rules that NeMo's greedy decoder adds so that it always ends: a blank advances at
@@ -17,6 +17,52 @@ from parakeetd.model.transcript import Token
 
 Floats = NDArray[np.float32]
 State = TypeVar("State")
+
+
+class Hypothesis:
+    """The tokens of one piece so far, and the encoder frame that is looked at next."""
+
+    __slots__ = ("_at_this_frame", "_blank", "_durations", "_max_symbols", "frame", "frames", "tokens")
+
+    def __init__(self, frames: int, *, blank: int, durations: Sequence[int], max_symbols: int) -> None:
+        """
+        Args:
+            frames: encoder frames of the piece.
+            blank: index of blank, which is also the number of text tokens.
+            durations: frames each duration output advances, in the order of the joint's last outputs.
+            max_symbols: most tokens emitted at one frame.
+        """
+        self.frame = 0
+        self.frames = frames
+        self.tokens: list[Token] = []
+        self._at_this_frame = 0
+        self._blank = blank
+        self._durations = durations
+        self._max_symbols = max_symbols
+
+    @property
+    def done(self) -> bool:
+        return self.frame >= self.frames
+
+    def advance(self, logits: Floats) -> bool:
+        """Take the joint's logits [V + 1 + D] at `frame`; True when they emit a token."""
+        scores = logits[: self._blank + 1]
+        best = int(scores.argmax())
+        duration = self._durations[int(logits[self._blank + 1 :].argmax())]
+        if best == self._blank:
+            self._move(max(1, duration))
+            return False
+        self.tokens.append(Token(best, self.frame, duration, softmax_probability(scores, best)))
+        self._at_this_frame += 1
+        # When the frame is used up, the token's own duration stays what the model said.
+        used_up = self._at_this_frame >= self._max_symbols
+        if duration or used_up:
+            self._move(duration or 1)
+        return True
+
+    def _move(self, frames: int) -> None:
+        self.frame += frames
+        self._at_this_frame = 0
 
 
 class Steps(Protocol[State]):
@@ -38,36 +84,17 @@ class Steps(Protocol[State]):
 def greedy(
     frames: int, steps: Steps[State], *, blank: int, durations: Sequence[int], max_symbols: int
 ) -> tuple[Token, ...]:
-    """The greedy hypothesis over encoder frames 0 to `frames` - 1.
-
-    Args:
-        blank: index of blank, which is also the number of text tokens.
-        durations: frames each duration output advances, in the order of the joint's last outputs.
-        max_symbols: most tokens emitted at one frame.
-    """
-    tokens: list[Token] = []
+    """The greedy hypothesis over encoder frames 0 to `frames` - 1; the arguments are those of `Hypothesis`."""
+    hypothesis = Hypothesis(frames, blank=blank, durations=durations, max_symbols=max_symbols)
     state = steps.start()
-    frame = at_this_frame = 0
-    while frame < frames:
-        logits = steps.joint(frame, state)
-        scores = logits[: blank + 1]
-        best = int(scores.argmax())
-        duration = durations[int(logits[blank + 1 :].argmax())]
-        if best == blank:
-            duration = max(1, duration)
-        else:
-            tokens.append(Token(best, frame, duration, softmax_probability(scores, best)))
-            state = steps.predict(best, state)
-            at_this_frame += 1
-            if duration == 0 and at_this_frame >= max_symbols:
-                # The frame is used up, but the token's own duration stays what the model said.
-                frame, at_this_frame = frame + 1, 0
-        if duration:
-            frame, at_this_frame = frame + duration, 0
-    return tuple(tokens)
+    while not hypothesis.done:
+        if hypothesis.advance(steps.joint(hypothesis.frame, state)):
+            state = steps.predict(hypothesis.tokens[-1].id, state)
+    return tuple(hypothesis.tokens)
 
 
 def softmax_probability(scores: Floats, index: int) -> float:
-    """softmax(scores)[index], computed in float64 against overflow."""
-    exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
-    return float(exponentials[index] / exponentials.sum())
+    """softmax(scores)[index], with the largest score subtracted against overflow."""
+    shifted = scores - scores.max()
+    chosen = float(shifted[index])
+    return float(np.exp(chosen)) / float(np.exp(shifted, out=shifted).sum())

@@ -97,7 +97,7 @@ def test_a_model_without_the_head_says_so() -> None:
         opened._vocabulary,
         log_mel=opened._log_mel,
         encoder=opened._encoder,
-        decoder_joint=opened._decoder_joint,
+        decoders=opened.decoders,
         device="cpu",
     )
     silence = np.zeros(16_000, np.float32)

@@ -1,0 +1,45 @@
+"""Lengths that a GPU's batches are rounded up to.
+
+Each new shape costs a GPU a search for kernels and blocks of memory that fit it, so there should be few. Padding is
+computed for nothing, so it should be short: the steps grow with the length.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from parakeetd.audio import SAMPLE_RATE
+
+STEP: Final = round(0.32 * SAMPLE_RATE)
+"""Samples between the shortest buckets; a multiple of an encoder frame (1,280 samples) in all models so far."""
+
+STEPS_PER_OCTAVE: Final = 8
+"""Buckets for each doubling of the length: above 2.56 s, padding is at most an eighth of the audio."""
+
+USUAL: Final = round(10.24 * SAMPLE_RATE)
+"""Longest bucket that a GPU is warmed up for, in samples; few utterances are longer."""
+
+MOST_KEPT: Final = 8 * round(20.48 * SAMPLE_RATE)
+"""Samples of the largest batch whose memory a GPU keeps: blocks for eight long utterances. A larger one, of a long
+recording, gives its blocks back."""
+
+
+def bucket(samples: int) -> int:
+    """The length that `samples` is padded to: at least as long, and by at most `max(STEP, samples / 8)` longer."""
+    step = STEP
+    while samples > 2 * STEPS_PER_OCTAVE * step:
+        step *= 2
+    return max(1, -(-samples // step)) * step
+
+
+def usual_buckets() -> list[int]:
+    """Every bucket up to `USUAL`, longest first: shorter ones then fit into memory that was taken already."""
+    lengths = [bucket(1)]
+    while lengths[-1] < USUAL:
+        lengths.append(bucket(lengths[-1] + 1))
+    return lengths[::-1]
+
+
+def is_unusual(samples: int) -> bool:
+    """Whether a batch of so many samples, padding included, takes more memory than a GPU should keep for the next."""
+    return samples > MOST_KEPT

@@ -1,0 +1,76 @@
+"""Opens the graphs of a bundle on a device: which files, in which precision, with how many threads."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from parakeetd.errors import BundleError
+from parakeetd.model.buckets import bucket
+from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Bundle, Precision, graph_file
+from parakeetd.model.decoders import Decoders
+from parakeetd.model.features import LogMel
+from parakeetd.model.fit import check_fit
+from parakeetd.model.forms import Choice, Decoding
+from parakeetd.model.sessions import Device, Session, open_session
+from parakeetd.model.tokens import Vocabulary
+from parakeetd.model.transducers import open_transducer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recognizer is made of."""
+
+    vocabulary: Vocabulary
+    log_mel: LogMel
+    encoder: Session
+    decoders: Decoders
+
+
+def open_parts(
+    bundle: Bundle, *, device: Device, threads: int, precision: Precision | None, decoding: Decoding | None
+) -> Parts:
+    """Check the files that are needed and open them; arguments and errors are those of `Recognizer.open`."""
+    architecture = bundle.manifest.architecture
+    chosen = bundle.precision_for(device, precision)
+    if precision not in (None, chosen):
+        log.warning("%s: the GPU runs %s: %s has no products for it", bundle.name, chosen, precision)
+    tokens, log_mel = bundle.checked([TOKENS, LOG_MEL_GRAPH])
+    vocabulary = Vocabulary.read(tokens)
+    if vocabulary.blank != architecture.vocabulary:
+        raise BundleError(
+            bundle.path,
+            f"{TOKENS} has {vocabulary.blank} tokens, the manifest says {architecture.vocabulary}",
+        )
+    choice = Choice({}, decoding) if decoding else bundle.choice(device, chosen)
+    log.debug("%s on %s: %s, decoded by %s", bundle.name, device, chosen, ", ".join(choice.forms))
+    return Parts(
+        vocabulary,
+        LogMel(
+            open_session(log_mel, device, threads=threads),
+            partial(_on_gpu, most=architecture.max_samples) if device == "cuda" else int,
+        ),
+        _open(bundle, "encoder-model", chosen, device, threads),
+        Decoders(
+            {form: open_transducer(bundle, form, device=device, precision=chosen) for form in choice.forms},
+            choice,
+            blank=architecture.vocabulary,
+            # A single matrix: always float32.
+            ctc_head=_open(bundle, "ctc-model", "fp32", device, 1) if architecture.ctc else None,
+        ),
+    )
+
+
+def _on_gpu(samples: int, most: int) -> int:
+    """The length that a batch is padded to on a GPU."""
+    return max(samples, min(bucket(samples), most))
+
+
+def _open(bundle: Bundle, graph: str, precision: Precision, device: Device, threads: int) -> Session:
+    [path] = bundle.checked([graph_file(graph, precision)])
+    session = open_session(path, device, threads=threads)
+    check_fit(bundle, graph, session)
+    return session

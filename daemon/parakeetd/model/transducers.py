@@ -1,0 +1,168 @@
+"""The transducer decoder over its graphs, in each of its forms: encoder output of a batch to hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from parakeetd.model import tdt, tdt_batch
+from parakeetd.model.bundle import Architecture, Bundle, Precision, graph_file
+from parakeetd.model.fit import check_fit
+from parakeetd.model.forms import GRAPHS, Form
+from parakeetd.model.fused import FusedSteps
+from parakeetd.model.sessions import Device, OnDevice, Session, on_host, open_session
+from parakeetd.model.tdt import Floats
+from parakeetd.model.tdt_batch import Integers, States
+from parakeetd.model.transcript import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Encoder output of a batch."""
+
+    outputs: Floats | OnDevice
+    """[B, d_model, T'], on the encoder's device where it came from there."""
+    lengths: Integers
+    """[B] frames of each row, at most T'."""
+
+    def rows(self, rows: Sequence[int]) -> Encoded:
+        """Some of the rows, taken to the host."""
+        return Encoded(on_host(self.outputs)[rows], self.lengths[rows])
+
+
+class Transducer(Protocol):
+    """One form of the decoder."""
+
+    def __call__(self, encoded: Encoded, *, look_ahead: int) -> list[tuple[Token, ...]]:
+        """The greedy hypothesis of each row. `look_ahead` matters to the form `steps` alone."""
+        ...
+
+
+def open_transducer(
+    bundle: Bundle, form: Form, *, device: Device, precision: Precision, threads: int = 1
+) -> Transducer:
+    """Check and open the graphs of a form.
+
+    Args:
+        threads: inside one operator on the CPU. A step is too small to share among many: waking them costs more than
+            the product.
+
+    Raises:
+        BundleError: a graph is missing, damaged or does not fit the manifest.
+        DeviceError: the device cannot be used.
+    """
+    paths = bundle.checked([graph_file(graph, precision) for graph in GRAPHS[form]])
+    sessions = [open_session(path, device, threads=threads) for path in paths]
+    architecture = bundle.manifest.architecture
+    for graph, session in zip(GRAPHS[form], sessions, strict=True):
+        check_fit(bundle, graph, session)
+    if form == "steps":
+        projection, prediction, joint = sessions
+        return StepsTransducer(architecture, projection, SplitNetworks(architecture, prediction, joint))
+    [session] = sessions
+    return FusedTransducer(architecture, session) if form == "fused" else LoopTransducer(session)
+
+
+class SplitNetworks:
+    """`tdt_batch.Networks` by the graphs of prediction network and joint."""
+
+    def __init__(self, architecture: Architecture, prediction: Session, joint: Session) -> None:
+        self._prediction = prediction
+        self._joint = joint
+        zeros = np.zeros((architecture.prediction_layers, 1, architecture.prediction_hidden), np.float32)
+        # Blank stands for the start of the sentence, which is the same for all.
+        self._started = self.predict(np.array([architecture.vocabulary], np.int64), (zeros, zeros))
+
+    def start(self, rows: int) -> tuple[Floats, States]:
+        prediction, (hidden, cell) = self._started
+        return np.repeat(prediction, rows, 0), (np.repeat(hidden, rows, 1), np.repeat(cell, rows, 1))
+
+    def predict(self, tokens: Integers, states: States) -> tuple[Floats, States]:
+        prediction, hidden, cell = self._prediction.run(
+            {"targets": tokens, "input_states_1": states[0], "input_states_2": states[1]},
+            ["prediction", "output_states_1", "output_states_2"],
+        )
+        return prediction, (hidden, cell)
+
+    def joint(self, frames: Floats, prediction: Floats) -> Floats:
+        logits: Floats
+        [logits] = self._joint.run({"frames": frames, "prediction": prediction}, ["logits"])
+        return logits
+
+
+class StepsTransducer:
+    """Projection once, then `tdt_batch.greedy`."""
+
+    def __init__(self, architecture: Architecture, projection: Session, networks: tdt_batch.Networks) -> None:
+        self._architecture = architecture
+        self._projection = projection
+        self._networks = networks
+
+    def __call__(self, encoded: Encoded, *, look_ahead: int) -> list[tuple[Token, ...]]:
+        [frames] = self._projection.run_on_device({"encoder_outputs": encoded.outputs}, ["frames"])
+        return tdt_batch.greedy(
+            frames.numpy(),
+            encoded.lengths.tolist(),
+            self._networks,
+            blank=self._architecture.vocabulary,
+            durations=self._architecture.durations,
+            max_symbols=self._architecture.max_symbols,
+            look_ahead=look_ahead,
+        )
+
+
+class LoopTransducer:
+    """The whole search in one graph."""
+
+    def __init__(self, greedy: Session) -> None:
+        self._greedy = greedy
+
+    def __call__(self, encoded: Encoded, *, look_ahead: int = 1) -> list[tuple[Token, ...]]:
+        outputs = self._greedy.run_on_device(
+            {"encoder_outputs": encoded.outputs, "encoded_lengths": encoded.lengths},
+            ["tokens", "frames", "durations", "confidences"],
+        )
+        return rows_of(*(output.numpy() for output in outputs))
+
+
+class FusedTransducer:
+    """`tdt.greedy` row by row over NeMo's own graph, which every bundle has."""
+
+    def __init__(self, architecture: Architecture, decoder_joint: Session) -> None:
+        self._architecture = architecture
+        self._decoder_joint = decoder_joint
+
+    def __call__(self, encoded: Encoded, *, look_ahead: int = 1) -> list[tuple[Token, ...]]:
+        return [
+            tdt.greedy(
+                length,
+                FusedSteps(self._decoder_joint, row[:, :length], self._architecture),
+                blank=self._architecture.vocabulary,
+                durations=self._architecture.durations,
+                max_symbols=self._architecture.max_symbols,
+            )
+            for row, length in zip(on_host(encoded.outputs), encoded.lengths.tolist(), strict=True)
+        ]
+
+
+def rows_of(
+    tokens: Integers, frames: Integers, durations: Integers, confidences: Floats
+) -> list[tuple[Token, ...]]:
+    """Hypotheses from what each iteration gave each row, [I, B]; a token of -1 is none."""
+    return [
+        tuple(
+            Token(*emitted)
+            for emitted in zip(
+                tokens[chosen, row].tolist(),
+                frames[chosen, row].tolist(),
+                durations[chosen, row].tolist(),
+                confidences[chosen, row].tolist(),
+                strict=True,
+            )
+        )
+        for row in range(tokens.shape[1])
+        for chosen in [np.flatnonzero(tokens[:, row] >= 0)]
+    ]
