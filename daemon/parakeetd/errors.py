@@ -52,6 +52,14 @@ class BundleError(InputError):
         self.path = path
 
 
+class CalibrationError(ParakeetError):
+    """A calibration table that cannot be read or written."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"calibration {path}: {problem}")
+        self.path = path
+
+
 class DeviceError(ParakeetError):
     """A device that cannot be opened or that failed while it worked."""
 

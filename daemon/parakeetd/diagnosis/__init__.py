@@ -14,7 +14,6 @@ from parakeetd.diagnosis.addresses import address_check
 from parakeetd.diagnosis.check import Check
 from parakeetd.diagnosis.gpu import (
     gpu_check,
-    installed_driver,
     installed_runtime,
     plugged_in_cards,
     runtime_check,
@@ -22,6 +21,7 @@ from parakeetd.diagnosis.gpu import (
 from parakeetd.diagnosis.libraries import installed_libraries, library_checks
 from parakeetd.diagnosis.models import model_checks
 from parakeetd.errors import DeviceError, ParakeetError
+from parakeetd.measure.driver import installed_driver
 from parakeetd.model.sessions import Device, physical_cores, probe
 
 __all__ = ["Check", "diagnose"]

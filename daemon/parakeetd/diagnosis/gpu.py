@@ -5,7 +5,6 @@ A session that fails to open says what it missed first. Which of the three to re
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,6 +14,7 @@ import onnxruntime
 from onnxruntime.capi import build_and_package_info
 
 from parakeetd.diagnosis.check import Check
+from parakeetd.measure.driver import Driver
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
@@ -23,18 +23,6 @@ _DISPLAY = "0x03"
 """Class of displays and 3D controllers; NVIDIA also makes network cards."""
 
 _RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """What NVIDIA's driver library answers."""
-
-    cuda: tuple[int, int]
-    """Newest CUDA version that it serves."""
-    gpus: tuple[str, ...]
-    """Names of the GPUs that this process may use."""
-    failure: str = ""
-    """The driver's own words when it finds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +97,6 @@ def plugged_in_cards(devices: Path = PCI_DEVICES) -> int:
         _text(device / "vendor") == _NVIDIA and _text(device / "class").startswith(_DISPLAY)
         for device in _entries(devices)
     )
-
-
-def installed_driver() -> Driver | None:
-    """Ask NVIDIA's driver library, which comes with the driver and needs no CUDA installation."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    number = ctypes.c_int(0)
-    cuda.cuDriverGetVersion(ctypes.byref(number))
-    version = (number.value // 1000, number.value % 1000 // 10)
-    count = ctypes.c_int(0)
-    code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
-    names = []
-    for index in range(count.value):
-        device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
-        code = cuda.cuDeviceGet(ctypes.byref(device), index) or cuda.cuDeviceGetName(name, 256, device)
-        if code == 0:
-            names.append(name.value.decode(errors="replace"))
-    if names:
-        return Driver(version, tuple(names))
-    reason = ctypes.c_char_p()
-    cuda.cuGetErrorString(code, ctypes.byref(reason))
-    return Driver(version, (), (reason.value or b"no device").decode(errors="replace"))
 
 
 def _reinstall(runtime: Runtime) -> str:

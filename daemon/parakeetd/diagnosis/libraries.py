@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from parakeetd.diagnosis.check import Check
-from parakeetd.diagnosis.gpu import Driver, Runtime
+from parakeetd.diagnosis.gpu import Runtime
+from parakeetd.measure.driver import Driver
 
 Origin = Literal["pip", "LD_LIBRARY_PATH", "system"]
 

@@ -12,8 +12,9 @@ import pytest
 from commands import Command, served
 from parakeetd.config import DeviceSettings
 from parakeetd.diagnosis import routing_check
-from parakeetd.diagnosis.gpu import Driver, Runtime, gpu_check, plugged_in_cards, runtime_check
+from parakeetd.diagnosis.gpu import Runtime, gpu_check, plugged_in_cards, runtime_check
 from parakeetd.errors import DeviceError
+from parakeetd.measure.driver import Driver
 from parakeetd.model.sessions import probe
 
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from parakeetd.diagnosis import libraries as examined
-from parakeetd.diagnosis.gpu import Driver, Runtime
+from parakeetd.diagnosis.gpu import Runtime
 from parakeetd.diagnosis.libraries import Libraries, installed_libraries, library_checks
+from parakeetd.measure.driver import Driver
 
 GPU = Driver((13, 1), ("H200",))
 CUDA_13 = Runtime({"onnxruntime-gpu": "1.31.1"}, (13, 0))
