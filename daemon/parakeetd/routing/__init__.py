@@ -1,9 +1,21 @@
-"""Segments to devices: the choice, the queues, the threads, and what happens when a device fails."""
+"""Segments to devices: the choice, the queue, the threads, and what happens when a device fails."""
 
 from __future__ import annotations
 
-from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, DeviceState, choose
+from parakeetd.routing.batcher import BatchLimits
+from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, Estimate, default_estimate
 from parakeetd.routing.router import DeviceReport, Router
+from parakeetd.routing.schedule import Dropped
 from parakeetd.routing.worker import Engine, Routed
 
-__all__ = ["DEFAULT_THRESHOLD_SECONDS", "DeviceReport", "DeviceState", "Engine", "Routed", "Router", "choose"]
+__all__ = [
+    "DEFAULT_THRESHOLD_SECONDS",
+    "BatchLimits",
+    "DeviceReport",
+    "Dropped",
+    "Engine",
+    "Estimate",
+    "Routed",
+    "Router",
+    "default_estimate",
+]

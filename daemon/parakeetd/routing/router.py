@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,11 +10,15 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from parakeetd.audio import Samples
-from parakeetd.errors import Closed, DeviceError, Overloaded
+from parakeetd.errors import Closed, DeviceError
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
-from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, DeviceState, choose
-from parakeetd.routing.worker import DEFAULT_DECODING, RETRY_SECONDS, Engine, Job, Routed, Worker
+from parakeetd.routing.batcher import BatchLimits
+from parakeetd.routing.policy import DEFAULT_LIMITS, Estimate
+from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, Schedule, Step
+from parakeetd.routing.worker import Engine, Job, Routed, Worker, job_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,11 @@ class DeviceReport:
 
     device: Device
     healthy: bool
-    queued: int
+    running: int
+    """Segments that it computes now."""
     failure: str | None
+    ratio: float
+    """How long its runs took of late, over what was predicted."""
 
 
 class Router:
@@ -33,28 +41,40 @@ class Router:
         self,
         engines: Mapping[Device, Callable[[], Engine]],
         *,
-        threshold_seconds: float = DEFAULT_THRESHOLD_SECONDS,
+        estimate: Estimate | None = None,
+        threshold_seconds: float | None = None,
+        limits: Mapping[Device, BatchLimits] = DEFAULT_LIMITS,
         max_queued: int = 256,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """
         Args:
-            engines: how to open the engine of each device; opened on the device's first segment, or by `open`.
-            threshold_seconds: segments from this length go to the GPU.
+            engines: how to open the engine of each device; opened when it would be of use, or by `open`.
+            estimate: predicted seconds on this machine; `policy.default_estimate` when it has not been measured.
+            threshold_seconds: not the earliest predicted finish but the length decides: from here on segments go to the
+                GPU, shorter ones to the CPU.
+            limits: what a device computes at once.
             max_queued: segments that may wait, over all devices.
             retry_seconds: how long a failed device is left alone.
         """
         if not engines:
             raise ValueError("a router needs at least one device")
-        self._threshold_seconds = threshold_seconds
-        self._max_queued = max_queued
+        self._schedule: Schedule[Job] = Schedule(
+            engines,
+            estimate,
+            threshold_seconds=threshold_seconds,
+            limits=limits,
+            max_queued=max_queued,
+            retry_seconds=retry_seconds,
+        )
+        self._changed = threading.Condition()
+        """Guards the schedule; notified when a device may have something new to do."""
         self._closed = False
-        self._lock = threading.Lock()
+        self._ending = False
         self._unanswered: set[Future[Routed]] = set()
-        self._workers = {
-            device: Worker(device, open_engine, self._hand_over, retry_seconds=retry_seconds)
-            for device, open_engine in engines.items()
-        }
+        self._workers = {device: Worker(device, open_engine, self) for device, open_engine in engines.items()}
+        for worker in self._workers.values():
+            worker.start()
 
     def open(self, device: Device) -> None:
         """Open a device's engine now, so that no segment waits for it.
@@ -62,68 +82,138 @@ class Router:
         Raises:
             DeviceError, BundleError: it cannot be opened.
         """
-        self._workers[device].open_now()
+        with self._changed:
+            self._schedule.opening(device, time.monotonic())
+        try:
+            self._workers[device].open_now()
+        except Exception as error:
+            self.failed(device, error)
+            raise
+        self.opened(device)
+
+    def use_estimate(self, estimate: Estimate) -> None:
+        """From now on predict by this, as after the machine has been measured."""
+        with self._changed:
+            self._schedule.use_estimate(estimate)
+            self._changed.notify_all()
 
     def submit(
-        self, samples: Samples, *, final: bool = True, decode: DecodeOptions | None = None
+        self,
+        samples: Samples,
+        *,
+        final: bool = True,
+        decode: DecodeOptions | None = None,
+        stream: object | None = None,
     ) -> Future[Routed]:
         """Queue a segment of 16 kHz mono samples.
 
         The future answers with the transcript, or raises AudioError or DecoderError when what was asked for is at fault
-        and DeviceError when every device failed on it. Cancelling it spares the work if that has not begun.
+        and DeviceError when every device failed on it. That of an interim raises Dropped when it was not worth
+        computing. Cancelling it spares the work if that has not begun; `running()` tells.
+
+        Args:
+            stream: whose it is, anything hashable; an interim takes the place of an older one of its stream that waits.
 
         Raises:
             Overloaded: too many segments wait.
             Closed: the router is closing.
         """
-        job = Job(samples, final, decode or DEFAULT_DECODING)
-        with self._lock:
+        job = job_of(samples, final=final, decode=decode, stream=stream)
+        with self._changed:
             if self._closed:
                 raise Closed("the daemon is shutting down and takes no new segments")
-            waiting = sum(worker.queued for worker in self._workers.values())
-            if waiting >= self._max_queued:
-                raise Overloaded(
-                    f"{waiting} segments are waiting, the limit is {self._max_queued}; try again later"
-                )
+            self._schedule.add(job, job.submitted)
             self._unanswered.add(job.future)
             job.future.add_done_callback(self._unanswered.discard)
-        self._dispatch(job, None)
+            self._changed.notify_all()
+            answers = self._not_to_compute()
+        _answer(answers)
         return job.future
+
+    @property
+    def queued(self) -> int:
+        """Segments that wait for a device."""
+        with self._changed:
+            return len(self._schedule.waiting)
 
     def devices(self) -> list[DeviceReport]:
         now = time.monotonic()
-        return [
-            DeviceReport(worker.device, worker.healthy(now), worker.queued, worker.failure)
-            for worker in self._workers.values()
-        ]
+        with self._changed:
+            return [
+                DeviceReport(
+                    device,
+                    self._schedule.healthy(device, now),
+                    self._schedule.running(device),
+                    self._schedule.failure(device),
+                    self._schedule.ratio(device, now),
+                )
+                for device in self._workers
+            ]
 
     def close(self, timeout: float) -> bool:
         """Answer what was submitted, then end the workers. False when that took longer than `timeout` seconds."""
-        with self._lock:
+        with self._changed:
             self._closed = True
             unanswered = set(self._unanswered)
         deadline = time.monotonic() + timeout
-        # A worker may still hand a segment to another, so none is closed while a segment is on its way.
+        # A worker may still hand a segment to another, so none is ended while a segment is on its way.
         late = wait(unanswered, timeout).not_done
         for future in late:
             future.cancel()
-        for worker in self._workers.values():
-            worker.close()
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
         ended = [worker.join(max(0.0, deadline - time.monotonic())) for worker in self._workers.values()]
         return not late and all(ended)
 
-    def _dispatch(self, job: Job, failed: Exception | None) -> None:
-        now = time.monotonic()
-        states = [DeviceState(device, worker.healthy(now)) for device, worker in self._workers.items()]
-        device = choose(job.seconds, states, threshold_seconds=self._threshold_seconds, tried=job.tried)
-        if device is None:
-            tried = ", ".join(sorted(job.tried))
-            error = DeviceError(tried, f"failed on a segment of {job.seconds:.1f} s: {failed}")
-            error.__cause__ = failed
-            job.future.set_exception(error)
-            return
-        self._workers[device].put(job)
+    # What follows is for the workers.
 
-    def _hand_over(self, job: Job, device: Device, error: Exception) -> None:
-        job.tried.add(device)
-        self._dispatch(job, error)
+    def next_step(self, device: Device) -> Step[Job] | None:
+        while True:
+            with self._changed:
+                if self._ending:
+                    return None
+                step = self._schedule.step(device, time.monotonic())
+                answers = self._not_to_compute()
+                if not (answers or step.opens or step.batch):
+                    self._changed.wait(step.wait_seconds)
+            _answer(answers)
+            if step.opens or step.batch:
+                return step
+
+    def opened(self, device: Device) -> None:
+        with self._changed:
+            self._schedule.opened(device, time.monotonic())
+            self._changed.notify_all()
+
+    def finished(self, device: Device, *, measures: bool) -> None:
+        with self._changed:
+            self._schedule.finished(device, time.monotonic(), measures=measures)
+            self._changed.notify_all()
+
+    def failed(self, device: Device, error: Exception) -> None:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        with self._changed:
+            log.error("device %s failed, %s", device, reason)
+            self._schedule.failed(device, time.monotonic(), reason)
+            answers = self._not_to_compute()
+            self._changed.notify_all()
+        _answer(answers)
+
+    def _not_to_compute(self) -> list[tuple[Job, Exception]]:
+        """Jobs that the schedule has given up, with their answers. These are given without the lock: what waits for a
+        future may call the router."""
+        schedule = self._schedule
+        answers: list[tuple[Job, Exception]] = [(job, Dropped(why)) for job, why in schedule.dropped]
+        for job, reason in schedule.hopeless:
+            tried = ", ".join(sorted(job.tried))
+            error = DeviceError(tried, f"failed on a segment of {job.seconds:.1f} s: {reason}")
+            answers.append((job, error))
+        schedule.dropped.clear()
+        schedule.hopeless.clear()
+        return answers
+
+
+def _answer(answers: list[tuple[Job, Exception]]) -> None:
+    for job, error in answers:
+        job.fail(error)

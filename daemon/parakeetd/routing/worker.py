@@ -1,13 +1,13 @@
-"""A thread that owns one device's engine and works through a queue of segments."""
+"""A thread that owns one device's engine and computes what it is told to."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,11 +16,10 @@ from parakeetd.errors import AudioError, DecoderError
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
+from parakeetd.routing.batcher import Piece
+from parakeetd.routing.schedule import Step
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 30.0
-"""How long a device that failed is left alone before a segment is tried on it again."""
 
 DEFAULT_DECODING = DecodeOptions()
 
@@ -41,121 +40,132 @@ class Routed:
     device: Device
     queued_seconds: float
     compute_seconds: float
+    batch: int = 1
+    """Segments that were computed together with it, itself included."""
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class Job(Piece):
     """A segment on its way through the devices."""
 
-    samples: Samples
-    final: bool
+    samples: Samples = field(kw_only=True)
     decode: DecodeOptions = DEFAULT_DECODING
     future: Future[Routed] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.monotonic)
-    tried: set[Device] = field(default_factory=set)
-    started: bool = False
+    begun: bool = False
 
     @property
-    def seconds(self) -> float:
-        return len(self.samples) / SAMPLE_RATE
+    def gone(self) -> bool:
+        """It is cancelled, or answered."""
+        return self.future.done()
 
-    def start(self) -> bool:
-        """Claim the job for running; False when its caller has cancelled it."""
-        if not self.started:
-            self.started = self.future.set_running_or_notify_cancel()
-        return self.started
+    def begin(self) -> bool:
+        """Claim the job for computing; False when nobody waits for it any more."""
+        if not self.begun:
+            self.begun = self.future.set_running_or_notify_cancel()
+        return not self.gone
+
+    def answer(self, routed: Routed) -> None:
+        # A device that was given up may answer after all, when another has answered already.
+        with suppress(InvalidStateError):
+            self.future.set_result(routed)
+
+    def fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            if self.begin():
+                self.future.set_exception(error)
+
+
+class Desk(Protocol):
+    """Where a worker gets its work and reports it: `parakeetd.routing.router.Router`."""
+
+    def next_step(self, device: Device) -> Step[Job] | None:
+        """What to do; waits until there is something. None to end."""
+        ...
+
+    def opened(self, device: Device) -> None: ...
+
+    def finished(self, device: Device, *, measures: bool) -> None: ...
+
+    def failed(self, device: Device, error: Exception) -> None: ...
 
 
 class Worker:
-    """Runs jobs one at a time, finals before interims. The engine is opened in the thread, on the first job or
-    when `open_now` is called."""
+    """Computes one batch at a time. The engine is opened in the thread, or in that of who calls `open_now`."""
 
-    def __init__(
-        self,
-        device: Device,
-        open_engine: Callable[[], Engine],
-        on_failure: Callable[[Job, Device, Exception], None],
-        *,
-        retry_seconds: float = RETRY_SECONDS,
-    ) -> None:
+    def __init__(self, device: Device, open_engine: Callable[[], Engine], desk: Desk) -> None:
         self.device = device
         self._open_engine = open_engine
-        self._on_failure = on_failure
-        self._retry_seconds = retry_seconds
+        self._desk = desk
         self._engine: Engine | None = None
-        self._finals: deque[Job] = deque()
-        self._interims: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._failed_at: float | None = None
-        self.failure: str | None = None
-        """Why the device last failed, while it counts as unhealthy."""
         self._thread = threading.Thread(target=self._work, name=f"parakeetd-{device}", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
-    def open_now(self) -> Worker:
-        """Open the engine in the calling thread.
+    def open_now(self) -> None:
+        """Open the engine.
 
         Raises:
             DeviceError, BundleError: it cannot be opened.
         """
         self._engine = self._open_engine()
-        return self
-
-    def healthy(self, now: float) -> bool:
-        """Whether the device is worth a segment at this `time.monotonic()`."""
-        return self._failed_at is None or now - self._failed_at >= self._retry_seconds
-
-    @property
-    def queued(self) -> int:
-        with self._changed:
-            return len(self._finals) + len(self._interims)
-
-    def put(self, job: Job) -> None:
-        with self._changed:
-            (self._finals if job.final else self._interims).append(job)
-            self._changed.notify()
-
-    def close(self) -> None:
-        """Take no more time than the queue needs; `join` waits for it."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
 
     def join(self, timeout: float) -> bool:
         """True when the thread ended within `timeout` seconds."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _next(self) -> Job | None:
-        with self._changed:
-            while not (self._finals or self._interims or self._closing):
-                self._changed.wait()
-            if self._finals:
-                return self._finals.popleft()
-            return self._interims.popleft() if self._interims else None
-
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            if job.start():
-                self._run(job)
+        while (step := self._desk.next_step(self.device)) is not None:
+            try:
+                if step.opens:
+                    self.open_now()
+                    self._desk.opened(self.device)
+                else:
+                    whole = self._compute([job for job in step.batch if job.begin()])
+                    self._desk.finished(self.device, measures=whole)
+            except Exception as error:
+                # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.
+                self._engine = None
+                self._desk.failed(self.device, error)
 
-    def _run(self, job: Job) -> None:
+    def _compute(self, jobs: list[Job]) -> bool:
+        """Answer these jobs. Audio or options at fault belong to one of them: halves are computed until it is found.
+
+        Returns:
+            Whether all were computed, in one run.
+
+        Raises:
+            Exception: what the engine raised. Jobs may be left without an answer.
+        """
+        if not jobs:
+            return False
+        if self._engine is None:
+            raise RuntimeError("a batch came before the engine was opened")
         begun = time.monotonic()
         try:
-            if self._engine is None:
-                self._engine = self._open_engine()
-            [transcript] = self._engine.recognize([job.samples], [job.decode])
+            transcripts = self._engine.recognize([job.samples for job in jobs], [job.decode for job in jobs])
         except (AudioError, DecoderError) as error:
-            job.future.set_exception(error)
-        except Exception as error:
-            # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.
-            self._engine = None
-            self._failed_at = time.monotonic()
-            self.failure = " ".join(f"{type(error).__name__}: {error}".split())
-            log.error("device %s failed on a segment of %.1f s: %s", self.device, job.seconds, self.failure)
-            self._on_failure(job, self.device, error)
-        else:
-            self._failed_at = self.failure = None
-            ended = time.monotonic()
-            job.future.set_result(Routed(transcript, self.device, begun - job.submitted, ended - begun))
+            if len(jobs) == 1:
+                jobs[0].fail(error)
+            else:
+                middle = len(jobs) // 2
+                self._compute(jobs[:middle])
+                self._compute(jobs[middle:])
+            return False
+        ended = time.monotonic()
+        for job, transcript in zip(jobs, transcripts, strict=True):
+            job.answer(Routed(transcript, self.device, begun - job.submitted, ended - begun, batch=len(jobs)))
+        return True
+
+
+def job_of(samples: Samples, *, final: bool, decode: DecodeOptions | None, stream: object | None) -> Job:
+    """A new job for a segment of 16 kHz mono samples."""
+    return Job(
+        len(samples) / SAMPLE_RATE,
+        final,
+        time.monotonic(),
+        stream,
+        samples=samples,
+        decode=decode or DEFAULT_DECODING,
+    )

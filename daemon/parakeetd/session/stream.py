@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import Closed, IdleTimeout
 from parakeetd.model.decoding import DecodeOptions
-from parakeetd.routing import Routed, Router
+from parakeetd.routing import Dropped, Routed, Router
 from parakeetd.session.cutter import Cutter, Segment
 from parakeetd.session.result import Result, result_of
 
@@ -63,7 +63,7 @@ class LiveStream:
         try:
             while (item := await self._queue.get()) is not None:
                 await asyncio.wait({item.routed})
-                if item.routed.cancelled():
+                if item.routed.cancelled() or isinstance(item.routed.exception(), Dropped):
                     continue
                 routed = item.routed.result()
                 if routed.transcript.text:

@@ -36,6 +36,8 @@ def routing(retry_seconds: float = 30.0, max_queued: int = 256, **engines: Engin
         if name in engines:
             devices["cuda" if name == "cuda" else "cpu"] = opener(engines[name])
     router = Router(devices, retry_seconds=retry_seconds, max_queued=max_queued)
+    for device in devices:
+        router.open(device)
     try:
         yield router
     finally:

@@ -71,7 +71,7 @@ async def each(sessions: Sessions, chunks: AsyncIterator[Samples], take: Callabl
 
 def router_load(sessions: Sessions) -> int:
     """Segments that wait in the router."""
-    return sum(report.queued for report in sessions.models[0].router.devices())
+    return sessions.models[0].router.queued
 
 
 def lengths(results: list[Result]) -> list[str]:

@@ -1,0 +1,323 @@
+"""What waits, what runs where, and what each device does next. Knows no threads and no clock: time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic
+
+from parakeetd.errors import Overloaded
+from parakeetd.model.sessions import Device
+from parakeetd.routing.batcher import BatchLimits, P, company_seconds
+from parakeetd.routing.policy import (
+    DEFAULT_LIMITS,
+    OPENING_SECONDS,
+    DeviceState,
+    Estimate,
+    Plan,
+    Speed,
+    default_estimate,
+    plan,
+    remaining_seconds,
+)
+
+RETRY_SECONDS = 30.0
+"""How long a device that failed is left alone before it is tried again."""
+
+HUNG_RATIO = 10.0
+"""A run that takes so many times what was predicted, and `HUNG_SECONDS`, is given up when another device is free."""
+HUNG_SECONDS = 10.0
+
+GAP_WEIGHT = 0.3
+"""Weight of the newest gap between finals in their usual gap."""
+
+LOOK_AGAIN_SECONDS = 0.002
+"""At least this long between two looks at a device that is overdue."""
+
+
+class Dropped(Exception):
+    """An interim that is not computed: a newer one has taken its place, or its answer would come too late to be of
+    use. Its stream goes on as if there had been none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[P]):
+    """What a free device does next: one of three things."""
+
+    batch: tuple[P, ...] = ()
+    """Compute these together."""
+    opens: bool = False
+    """Open the engine."""
+    wait_seconds: float | None = None
+    """Neither: ask again when something has changed, and after this time if it is given."""
+
+
+@dataclass(slots=True)
+class _Record(Generic[P]):
+    """What is known of a device."""
+
+    open: bool = False
+    warm: bool = False
+    """Its engine has computed something: first runs take longer and are no measure."""
+    opening_seconds: float = 0.0
+    busy_since: float | None = None
+    predicted: float = 0.0
+    """Seconds of what it does now, by the estimate alone."""
+    corrected: float = 0.0
+    """The same, by what its runs really take."""
+    running: tuple[P, ...] = ()
+    failed_at: float | None = None
+    failure: str | None = None
+    speed: Speed = field(default_factory=Speed)
+
+
+class Schedule(Generic[P]):
+    """The state behind a router. Its caller sees to it that one thread at a time is in here."""
+
+    def __init__(
+        self,
+        devices: Iterable[Device],
+        estimate: Estimate | None = None,
+        *,
+        threshold_seconds: float | None = None,
+        limits: Mapping[Device, BatchLimits] = DEFAULT_LIMITS,
+        max_queued: int = 256,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self.estimate = estimate or default_estimate()
+        self.waiting: list[P] = []
+        """Accepted and not begun."""
+        self.dropped: list[tuple[P, str]] = []
+        """Interims that will not be computed and why, for the caller to answer and to remove from here."""
+        self.hopeless: list[tuple[P, str]] = []
+        """Pieces on which every device failed and how the last one did; likewise."""
+        self._threshold_seconds = threshold_seconds
+        self._limits = limits
+        self._max_queued = max_queued
+        self._retry_seconds = retry_seconds
+        self._records: dict[Device, _Record[P]] = {
+            device: _Record(opening_seconds=OPENING_SECONDS[device]) for device in devices
+        }
+        self._gap_seconds = 1.0
+        self._last_final = float("-inf")
+
+    def use_estimate(self, estimate: Estimate) -> None:
+        """Predict by this from now on; what was learned about the old one does not count."""
+        self.estimate = estimate
+        for record in self._records.values():
+            record.speed = Speed()
+
+    def add(self, piece: P, now: float) -> None:
+        """Accept a piece.
+
+        An interim takes the place of an older one of its stream that waits. For a final that finds no room an interim
+        is dropped.
+
+        Raises:
+            Overloaded: as many as may wait do so already, and they are finals.
+        """
+        self._forget_gone()
+        if not piece.final and piece.stream is not None:
+            self._supersede(piece)
+        if len(self.waiting) >= self._max_queued and not self._make_room(piece):
+            return
+        if piece.final:
+            gap = min(now - self._last_final, 1.0)
+            self._gap_seconds += GAP_WEIGHT * (gap - self._gap_seconds)
+            self._last_final = now
+        self.waiting.append(piece)
+        if not piece.final:
+            self._drop_late(self._plan(now, as_if_open=self._records))
+
+    def step(self, device: Device, now: float) -> Step[P]:
+        """What this device, which is free, should do; it counts as doing that from now on."""
+        record = self._records[device]
+        self._forget_gone()
+        self._give_up_hung(device, now)
+        if not self.waiting:
+            return Step(wait_seconds=self._look_again(device, now))
+        # An engine is opened when it would be of use if it were open; until it is, others do the work.
+        made = self._plan(now, as_if_open=(device,))
+        self._drop_late(made)
+        batches = made.batches[device]
+        if not batches:
+            return Step(wait_seconds=self._look_again(device, now))
+        if not record.open:
+            self.opening(device, now)
+            return Step(opens=True)
+        batch, state = batches[0], self._state(device, now)
+        company = company_seconds(
+            batch,
+            now,
+            gap_seconds=self._gap_seconds,
+            time=lambda seconds, count: state.ratio * self.estimate(device, seconds, count),
+            limits=self._limits[device],
+        )
+        if company > 0:
+            return Step(wait_seconds=company)
+        record.running = tuple(batch.pieces)
+        taken = set(map(id, record.running))
+        self.waiting = [piece for piece in self.waiting if id(piece) not in taken]
+        record.predicted = self.estimate(device, batch.longest, len(batch.pieces))
+        record.corrected = state.ratio * record.predicted
+        record.busy_since = now
+        return Step(batch=record.running)
+
+    def opening(self, device: Device, now: float) -> None:
+        """The device's engine is being opened."""
+        record = self._records[device]
+        record.busy_since = now
+        record.predicted = record.corrected = record.opening_seconds
+
+    def opened(self, device: Device, now: float) -> None:
+        """It is open."""
+        record = self._records[device]
+        if record.busy_since is not None:
+            record.opening_seconds = now - record.busy_since
+        record.open, record.warm, record.busy_since = True, False, None
+
+    def finished(self, device: Device, now: float, *, measures: bool = True) -> None:
+        """The device has computed its batch.
+
+        Args:
+            measures: it did so in one run, which shows that it works and how fast.
+        """
+        record = self._records[device]
+        if measures and record.warm and record.busy_since is not None:
+            record.speed = record.speed.after(record.predicted, now - record.busy_since, now)
+        if measures:
+            record.warm, record.failed_at, record.failure = True, None, None
+        record.busy_since, record.running = None, ()
+
+    def failed(self, device: Device, now: float, reason: str) -> None:
+        """The device failed, at its batch or while it was opened. Its pieces wait for another, or for another try.
+
+        Of several pieces that failed together none is held to be at fault: each is tried again, by itself.
+        """
+        record = self._records[device]
+        record.failed_at, record.failure = now, reason
+        # When it did not open, those that wait count as handed over.
+        pieces = [piece for piece in (record.running if record.open else self.waiting) if not piece.gone]
+        if record.open:
+            self.waiting += pieces
+        together = record.open and len(pieces) > 1
+        record.open, record.busy_since, record.running = False, None, ()
+        for piece in pieces:
+            if together:
+                piece.alone = True
+            else:
+                piece.tried.add(device)
+        self._take_out_hopeless(reason)
+
+    def healthy(self, device: Device, now: float) -> bool:
+        """Whether it is worth a segment."""
+        failed_at = self._records[device].failed_at
+        return failed_at is None or now - failed_at >= self._retry_seconds
+
+    def failure(self, device: Device) -> str | None:
+        """Why it last failed, until it has succeeded again."""
+        return self._records[device].failure
+
+    def running(self, device: Device) -> int:
+        """Pieces that it computes now."""
+        return len(self._records[device].running)
+
+    def ratio(self, device: Device, now: float) -> float:
+        """Its real over predicted times of late."""
+        return self._records[device].speed.at(now)
+
+    def _plan(self, now: float, as_if_open: Collection[Device]) -> Plan[P]:
+        return plan(
+            self.waiting,
+            [self._state(device, now, as_if_open=device in as_if_open) for device in self._records],
+            self.estimate,
+            now=now,
+            limits=self._limits,
+            threshold_seconds=self._threshold_seconds,
+        )
+
+    def _state(self, device: Device, now: float, *, as_if_open: bool = False) -> DeviceState:
+        record = self._records[device]
+        ratio = record.speed.at(now)
+        free_in = 0.0
+        if record.busy_since is not None:
+            elapsed = now - record.busy_since
+            free_in = remaining_seconds(record.corrected, elapsed)
+            if record.running and elapsed > record.corrected:
+                # What runs already shows that it is slower than was thought.
+                ratio *= elapsed / max(record.corrected, 1e-6)
+        elif not record.open and not as_if_open:
+            free_in = record.opening_seconds
+        return DeviceState(device, self.healthy(device, now), free_in, ratio)
+
+    def _look_again(self, device: Device, now: float) -> float | None:
+        """When the plan may change by time alone: something that runs elsewhere is overdue, or this device's health
+        returns. None when only an event can change it."""
+        times = []
+        record = self._records[device]
+        if self.waiting and record.failed_at is not None and not self.healthy(device, now):
+            times.append(record.failed_at + self._retry_seconds - now)
+        for other, busy in self._records.items():
+            if other == device or busy.busy_since is None:
+                continue
+            elapsed = now - busy.busy_since
+            if self.waiting:
+                times.append(busy.corrected - elapsed if elapsed < busy.corrected else elapsed / 4)
+            elif busy.running:
+                times.append(_hung_after(busy) - elapsed)
+        return max(min(times), LOOK_AGAIN_SECONDS) if times else None
+
+    def _give_up_hung(self, device: Device, now: float) -> None:
+        """Take back what runs on other devices for far too long. Whoever answers first answers."""
+        for other, record in self._records.items():
+            if other == device or record.busy_since is None or not record.running:
+                continue
+            elapsed = now - record.busy_since
+            if elapsed >= _hung_after(record):
+                record.failed_at, record.failure = now, f"no answer after {elapsed:.0f} s"
+                pieces = [piece for piece in record.running if not piece.gone]
+                record.running = ()
+                for piece in pieces:
+                    piece.tried.add(other)
+                self.waiting += pieces
+                self._take_out_hopeless(record.failure)
+
+    def _take_out_hopeless(self, reason: str) -> None:
+        hopeless = [piece for piece in self.waiting if piece.tried.issuperset(self._records)]
+        self.hopeless += [(piece, reason) for piece in hopeless]
+        self.waiting = [piece for piece in self.waiting if not piece.tried.issuperset(self._records)]
+
+    def _forget_gone(self) -> None:
+        self.waiting = [piece for piece in self.waiting if not piece.gone]
+
+    def _supersede(self, piece: P) -> None:
+        for older in self.waiting:
+            if not older.final and older.stream == piece.stream:
+                piece.since = older.since
+                self._drop([older], "a newer one has taken its place")
+
+    def _make_room(self, piece: P) -> bool:
+        """False when the piece is an interim and there is no room for it."""
+        if not piece.final:
+            self._drop([piece], "too many segments wait")
+            return False
+        interims = [other for other in self.waiting if not other.final]
+        if not interims:
+            raise Overloaded(
+                f"{len(self.waiting)} segments are waiting, the limit is {self._max_queued}; try again later"
+            )
+        self._drop([min(interims, key=lambda other: other.since)], "a final needed its place")
+        return True
+
+    def _drop_late(self, made: Plan[P]) -> None:
+        self._drop(made.too_late, "it would have come too late")
+
+    def _drop(self, pieces: list[P], why: str) -> None:
+        dropped = set(map(id, pieces))
+        self.dropped += [(piece, why) for piece in pieces]
+        if dropped:
+            self.waiting = [piece for piece in self.waiting if id(piece) not in dropped]
+
+
+def _hung_after(record: _Record[P]) -> float:
+    return max(HUNG_SECONDS, HUNG_RATIO * record.corrected)
