@@ -7,19 +7,17 @@ until a token comes, the hypothesis that it looks at them with stays the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from parakeetd.model.bundle import Architecture, Precision, graph_file
+from parakeetd.model.bundle import Architecture
 from parakeetd_convert.fastconformer import Linear
-from parakeetd_convert.quantize import float32_linear, int8_linear
-from parakeetd_convert.writer import GraphWriter, Nodes, WeightsFile
+from parakeetd_convert.writer import GraphWriter, Nodes
 
 Floats = NDArray[np.float32]
 
@@ -200,27 +198,3 @@ def write_joint(decoder: Decoder, graph: GraphWriter, parts: DecoderParts) -> No
     prediction = graph.input("prediction", TensorProto.FLOAT, ["batch", decoder.width])
     logits = parts.join(graph, frames, prediction)
     graph.output(logits, "logits", TensorProto.FLOAT, ["batch", "frames", decoder.outputs])
-
-
-Write = Callable[[Decoder, GraphWriter, DecoderParts], None]
-
-STEP_GRAPHS: Final[Mapping[str, Write]] = {
-    "projection-model": write_projection,
-    "prediction-model": write_prediction,
-    "joint-model": write_joint,
-}
-
-
-def decoder_weights(precision: Precision) -> str:
-    """Name of the file that the graphs of a precision keep their weights in."""
-    return f"{graph_file('decoder-model', precision)}.data"
-
-
-def write_decoder(decoder: Decoder, precision: Precision, folder: Path) -> None:
-    """Write the graphs of a precision and the file of weights that they share."""
-    parts = DecoderParts(decoder, int8_linear if precision == "int8" else float32_linear)
-    with WeightsFile(folder / decoder_weights(precision)) as weights:
-        for name, write in STEP_GRAPHS.items():
-            path = folder / graph_file(name, precision)
-            with GraphWriter(path, half=precision == "fp16", weights=weights) as graph:
-                write(decoder, graph, parts)

@@ -24,12 +24,18 @@ from parakeetd.model.bundle import (
 from parakeetd_convert import sherpa, verify
 from parakeetd_convert.clips import folder_clips, recordings_in, verification_batches
 from parakeetd_convert.ctc import write_ctc
-from parakeetd_convert.decoder import decoder_obstacle, read_decoder, write_decoder
+from parakeetd_convert.decoder import decoder_obstacle, read_decoder
 from parakeetd_convert.encoder import export_encoder
 from parakeetd_convert.errors import BundleExists
 from parakeetd_convert.frontend import read_front_end, write_front_end
 from parakeetd_convert.nemo import inspect, load_nemo, read_architecture
-from parakeetd_convert.precisions import read_encoder, supported, write_decoder_joint_as, write_encoder_as
+from parakeetd_convert.precisions import (
+    read_encoder,
+    supported,
+    write_decoder_as,
+    write_decoder_joint_as,
+    write_encoder_as,
+)
 from parakeetd_convert.publish import publish, staging
 from parakeetd_convert.recordings import check_recordings, listen_to
 from parakeetd_convert.reference import listen
@@ -140,7 +146,7 @@ def write_graphs(
         with step("Writing the decoder's graphs"):
             decoder = read_decoder(model, architecture)
             for precision in precisions:
-                write_decoder(decoder, precision, folder)
+                write_decoder_as(decoder, precision, folder)
     # The small graphs before an export of the encoder: that changes the model the most.
     with step("Exporting the prediction network and joint"):
         write_decoder_joint(model, folder / graph_file("decoder_joint-model", "fp32"), folder / "scratch")

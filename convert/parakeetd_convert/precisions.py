@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from parakeetd.model.bundle import Precision, graph_file
+from parakeetd_convert.decoder import Decoder, DecoderParts, write_joint, write_prediction, write_projection
+from parakeetd_convert.decoder_loop import write_greedy
 from parakeetd_convert.errors import UnsupportedModel
 from parakeetd_convert.fastconformer import Encoder, write_fast_encoder
 from parakeetd_convert.quantize import float32_linear, int8_linear
 from parakeetd_convert.toolchain import quiet
+from parakeetd_convert.writer import GraphWriter, WeightsFile
 
 _REQUIRED: Final[dict[str, tuple[Any, ...]]] = {
     "self_attention_model": ("rel_pos",),
@@ -69,6 +72,30 @@ def write_encoder_as(encoder: Encoder, precision: Precision, folder: Path) -> No
     path = folder / graph_file("encoder-model", precision)
     linear = int8_linear if precision == "int8" else float32_linear
     write_fast_encoder(encoder, path, linear, half=precision == "fp16")
+
+
+DECODER_GRAPHS: Final[Mapping[str, Callable[[Decoder, GraphWriter, DecoderParts], None]]] = {
+    "projection-model": write_projection,
+    "prediction-model": write_prediction,
+    "joint-model": write_joint,
+    "greedy-model": write_greedy,
+}
+"""The graphs of our own that decode, and what writes them."""
+
+
+def decoder_weights(precision: Precision) -> str:
+    """Name of the file in which the decoder graphs of a precision keep their weights."""
+    return f"{graph_file('decoder-model', precision)}.data"
+
+
+def write_decoder_as(decoder: Decoder, precision: Precision, folder: Path) -> None:
+    """Write the decoder graphs of a precision and the file of weights that they share."""
+    parts = DecoderParts(decoder, int8_linear if precision == "int8" else float32_linear)
+    with WeightsFile(folder / decoder_weights(precision)) as weights:
+        for name, write in DECODER_GRAPHS.items():
+            path = folder / graph_file(name, precision)
+            with GraphWriter(path, half=precision == "fp16", weights=weights) as graph:
+                write(decoder, graph, parts)
 
 
 def write_decoder_joint_as(precision: Precision, folder: Path) -> None:

@@ -20,7 +20,7 @@ from parakeetd_convert.checked import THREADS, CheckedGraph
 from parakeetd_convert.clips import padded
 from parakeetd_convert.errors import VerificationFailed
 from parakeetd_convert.reference import Heard, Hypothesis, JointTrace, Reference
-from parakeetd_convert.verify_decoder import check_decoder_graphs, has_decoder_graphs
+from parakeetd_convert.verify_decoder import check_greedy, has_decoder_graphs, steps_error
 
 LOG_MEL_TOLERANCE = 1e-3
 """Absolute, on normalised features. Both sides round in float32: on speech 5e-5 is usual, and where a mel
@@ -64,9 +64,15 @@ def check(bundle: Bundle, reference: Reference) -> dict[str, Any]:
     if hybrid:
         head = CheckedGraph(bundle, graph_file("ctc-model", "fp32"))
         errors["ctc_error"] = _worst(head, _ctc_error, reference.batches)
-    if has_decoder_graphs(bundle, "fp32"):
-        errors |= check_decoder_graphs(bundle, reference)
-    return {**errors, **_check_text(bundle, reference.batches)}
+    own = has_decoder_graphs(bundle, "fp32")
+    if own:
+        errors["decoder_steps_error"] = steps_error(bundle, reference)
+    measured = {**errors, **_check_text(bundle, reference.batches)}
+    if own:
+        loop = CheckedGraph(bundle, graph_file("greedy-model", "fp32"))
+        for heard in reference.batches:
+            check_greedy(loop, heard)
+    return measured
 
 
 def _worst(graph: CheckedGraph, measure: Callable[[CheckedGraph, Case], float], cases: list[Case]) -> float:

@@ -1,4 +1,4 @@
-"""The decoder graphs of our own against NeMo's modules, step by step."""
+"""The decoder graphs of our own against NeMo: its modules step by step, and what its greedy search finds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from parakeetd.model.bundle import Bundle, Precision, graph_file
 from parakeetd_convert.checked import CheckedGraph
-from parakeetd_convert.reference import JointTrace, Reference
+from parakeetd_convert.errors import VerificationFailed
+from parakeetd_convert.reference import Heard, JointTrace, Reference
 
 STEPS_TOLERANCE: Final = 1e-4
 """Of the logits, relative to the largest. Measured: 3e-7 with 1 layer, 5e-7 with 2; gates in a wrong order give above
@@ -20,17 +21,14 @@ def has_decoder_graphs(bundle: Bundle, precision: Precision) -> bool:
     return graph_file("joint-model", precision) in bundle.manifest.files
 
 
-def check_decoder_graphs(bundle: Bundle, reference: Reference) -> dict[str, float]:
-    """Compare the float32 graphs with NeMo.
-
-    Returns:
-        What was measured, for the manifest.
+def steps_error(bundle: Bundle, reference: Reference) -> float:
+    """Largest difference of the float32 steps' logits from NeMo's, relative to the largest logit.
 
     Raises:
-        VerificationFailed: a value is out of its tolerance; the message names the graph.
+        VerificationFailed: it is above the tolerance; the message names the graph.
     """
     steps = Steps(bundle, "fp32")
-    return {"decoder_steps_error": max(steps.error(trace, STEPS_TOLERANCE) for trace in reference.traces)}
+    return max(steps.error(trace, STEPS_TOLERANCE) for trace in reference.traces)
 
 
 class Steps:
@@ -69,3 +67,30 @@ class Steps:
             found = self._joint.compare("logits", logits[:, 0], nemo, tolerance, where, scale=scale)
             worst = max(worst, found)
         return worst
+
+
+def check_greedy(graph: CheckedGraph, heard: Heard) -> None:
+    """Run the loop over NeMo's own encoder output; every hypothesis must be NeMo's.
+
+    Raises:
+        VerificationFailed: one is not, or a confidence is no probability.
+    """
+    names = ["tokens", "frames", "durations", "confidences"]
+    found = graph.run({"encoder_outputs": heard.encoded, "encoded_lengths": heard.encoded_lens}, names)
+    for row, (clip, nemo) in enumerate(zip(heard.clips, heard.hypotheses, strict=True)):
+        emitted = found[0][:, row] >= 0
+        ids, frames, durations, confidences = (values[emitted, row] for values in found)
+        where = f"{graph.file} on {clip.name} in a batch of {len(heard.clips)}"
+        for what, ours, theirs in (
+            ("tokens", ids, nemo.ids),
+            ("frames", frames, nemo.frames),
+            ("durations", durations, nemo.durations),
+        ):
+            if theirs is not None and ours.tolist() != list(theirs):
+                problem = f"are {ours.tolist()}, NeMo's are {list(theirs)}"
+                raise VerificationFailed(f"{what} of {where}", problem)
+        # Written so that NaN fails.
+        if not bool(np.all((confidences > 0) & (confidences <= 1 + 1e-6))):
+            raise VerificationFailed(
+                f"confidences of {where}", f"are no probabilities: {confidences.tolist()}"
+            )

@@ -1,0 +1,185 @@
+"""Greedy decoding of a batch as one graph: a step from outside costs a launch, a copy and a wait on a GPU.
+
+The rules are those of the daemon's `tdt.greedy`. Each run of the loop looks at the next frames of every piece at once
+and follows the blanks among them, so that a piece takes about one run per token.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from onnx import TensorProto
+
+from parakeetd_convert.decoder import Decoder, DecoderParts
+from parakeetd_convert.writer import GraphWriter, LoopState, Nodes
+
+LOOK_AHEAD: Final = 4
+"""Frames in one product of the joint."""
+
+
+def write_greedy(decoder: Decoder, graph: GraphWriter, parts: DecoderParts) -> None:
+    """Write `encoder_outputs` [B, D, T], `encoded_lengths` [B] int64 -> `tokens`, `frames`, `durations` int64 and
+    `confidences` float32, all [I, B] for I runs of the loop.
+
+    `tokens` is -1 where a run found no token of that piece; the rest is then not defined. A confidence is the
+    softmax among the text tokens and blank. T is at least 1.
+    """
+    encoded = graph.input(
+        "encoder_outputs", TensorProto.FLOAT, ["batch", decoder.architecture.d_model, "time"]
+    )
+    lengths = graph.input("encoded_lengths", TensorProto.INT64, ["batch"])
+    pieces = _Pieces(graph, decoder, parts.project(graph, encoded), lengths)
+    none = graph.add("Mul", lengths, graph.ints(0))
+    hidden = _zeros(graph, decoder, lengths)
+    start = graph.add("Add", none, graph.ints(decoder.architecture.vocabulary))
+    before = _flat(*parts.predict(graph, start, [hidden] * decoder.layers, [hidden] * decoder.layers))
+
+    body = graph.branch()
+    frame, at_frame, *inside = (graph.fresh("state") for _ in range(2 + len(before)))
+    logits = parts.join(body, pieces.ahead(body, frame), inside[0])
+    looked = pieces.look(body, logits, frame, at_frame)
+    after = _advance(body, decoder, parts, looked, inside)
+    kinds = [TensorProto.INT64, TensorProto.INT64, *[graph.float_type] * len(before)]
+    names = zip(
+        [none, none, *before],
+        [frame, at_frame, *inside],
+        [looked.frame, looked.at_frame, *after],
+        kinds,
+        strict=True,
+    )
+    found = {
+        "tokens": (looked.token, TensorProto.INT64),
+        "frames": (looked.where, TensorProto.INT64),
+        "durations": (looked.duration, TensorProto.INT64),
+        "confidences": (looked.confidence, TensorProto.FLOAT),
+    }
+    results = graph.add_loop(body, [LoopState(*name) for name in names], looked.again, list(found.values()))
+    for (name, (_, kind)), result in zip(found.items(), results[len(kinds) :], strict=True):
+        graph.output(result, name, kind, ["runs", "batch"])
+
+
+class _Looked:
+    """What one look at the frames ahead found: a value [B] each."""
+
+    def __init__(self) -> None:
+        self.token = self.where = self.duration = self.confidence = ""
+        self.frame = self.at_frame = ""
+        """Where the next look begins, and the tokens emitted there so far."""
+        self.emitted = ""
+        """A token was found."""
+        self.wanted = ""
+        """A token was found and frames are left."""
+        self.again = ""
+        """Some piece has frames left; a scalar."""
+
+
+class _Pieces:
+    """The frames of the batch, outside the loop, and what the loop does with them."""
+
+    def __init__(self, g: GraphWriter, decoder: Decoder, frames: str, lengths: str) -> None:
+        self._a = decoder.architecture
+        self._lengths = lengths
+        self._steps = g.constant(np.arange(LOOK_AHEAD)[None])
+        self._frames = g.add("Reshape", frames, g.ints(-1, decoder.width))
+        shape = g.add("Shape", frames)
+        batch, time = (g.add("Gather", shape, g.constant(np.array(axis))) for axis in (0, 1))
+        self._last = g.add("Sub", time, g.ints(1))
+        rows = g.add("Range", g.constant(np.array(0)), batch, g.constant(np.array(1)))
+        self._rows = g.add("Unsqueeze", rows, g.ints(1))
+        self._first = g.add("Mul", self._rows, time)
+        # Beyond the frames ahead lie those that a long duration reaches; there the walk ends.
+        beyond = np.arange(LOOK_AHEAD, LOOK_AHEAD + max(self._a.durations) + 1)[None]
+        shape = g.add("Concat", g.add("Shape", lengths), g.ints(beyond.shape[1]), axis=0)
+        self._beyond = g.add("Expand", g.constant(beyond), shape)
+
+    def ahead(self, n: Nodes, frame: str) -> str:
+        """The next frames of each piece, [B, N, J]; the batch's last again where there are no more."""
+        places = n.add("Min", self._positions(n, frame), self._last)
+        return n.add("Gather", self._frames, n.add("Add", places, self._first), axis=0)
+
+    def _positions(self, n: Nodes, frame: str) -> str:
+        return n.add("Add", n.add("Unsqueeze", frame, n.ints(1)), self._steps)
+
+    def look(self, n: Nodes, logits: str, frame: str, at_frame: str) -> _Looked:
+        """Follow the blanks to the first token, the end of the piece or the end of the frames ahead."""
+        blank, count = self._a.vocabulary, len(self._a.durations)
+        scores, for_durations = n.add_many("Split", logits, n.ints(blank + 1, count), outputs=2, axis=-1)
+        best = n.add("ArgMax", scores, axis=-1, keepdims=0)
+        choice = n.add("ArgMax", for_durations, axis=-1, keepdims=0)
+        duration = n.add("Gather", n.constant(np.array(self._a.durations)), choice, axis=0)
+        lengths = n.add("Unsqueeze", self._lengths, n.ints(1))
+        inside = n.add("Less", self._positions(n, frame), lengths)
+        skipped = n.add("And", inside, n.add("Equal", best, n.ints(blank)))
+        step = n.add("Where", skipped, n.add("Max", duration, n.ints(1)), n.ints(0))
+        target = n.add("Concat", n.add("Add", step, self._steps), self._beyond, axis=1)
+        # Each time the distance that a target is away doubles.
+        for _ in range((LOOK_AHEAD - 1).bit_length()):
+            target = n.add("GatherElements", target, target, axis=1)
+        walked = n.add("Slice", target, n.ints(0), n.ints(1), n.ints(1))
+        stop = n.add("Min", walked, n.ints(LOOK_AHEAD - 1))
+
+        def there(values: str) -> str:
+            return n.add("Squeeze", n.add("GatherElements", values, stop, axis=1), n.ints(1))
+
+        def column(values: str) -> str:
+            return n.add("Squeeze", values, n.ints(1))
+
+        found = _Looked()
+        found.where = n.add("Add", frame, column(walked))
+        found.duration = there(duration)
+        in_reach = n.add("Less", column(walked), n.ints(LOOK_AHEAD))
+        found.emitted = n.add("And", in_reach, n.add("Less", found.where, self._lengths))
+        found.token = n.add("Where", found.emitted, there(best), n.ints(-1))
+        row = n.add("Add", n.add("Mul", self._rows, n.ints(LOOK_AHEAD)), stop)
+        flat = n.add("Reshape", scores, n.ints(-1, blank + 1))
+        chosen = n.add("Cast", n.add("Gather", flat, column(row), axis=0), to=TensorProto.FLOAT)
+        found.confidence = n.add("ReduceMax", n.add("Softmax", chosen, axis=-1), axes=[-1], keepdims=0)
+        self._next(n, found, column(walked), at_frame)
+        return found
+
+    def _next(self, n: Nodes, found: _Looked, walked: str, at_frame: str) -> None:
+        """Where each piece goes on."""
+        zero = n.ints(0)
+        earlier = n.add("Where", n.add("Greater", walked, zero), zero, at_frame)
+        count = n.add("Add", earlier, n.ints(1))
+        full = n.add("GreaterOrEqual", count, n.ints(self._a.max_symbols))
+        stays = n.add("Equal", found.duration, zero)
+        advance = n.add("Where", n.add("And", stays, full), n.ints(1), found.duration)
+        advance = n.add("Where", found.emitted, advance, zero)
+        found.frame = n.add("Add", found.where, advance)
+        goes_on = n.add("And", found.emitted, n.add("Equal", advance, zero))
+        found.at_frame = n.add("Where", goes_on, count, zero)
+        unfinished = n.add("Less", found.frame, self._lengths)
+        found.wanted = n.add("And", found.emitted, unfinished)
+        found.again = _any(n, unfinished)
+
+
+def _advance(
+    n: Nodes, decoder: Decoder, parts: DecoderParts, looked: _Looked, before: list[str]
+) -> list[str]:
+    """The hypotheses and states after this look; the prediction network runs only where there was a token."""
+    run, keep = n.branch(), n.branch()
+    targets = run.add("Max", looked.token, run.ints(0))
+    hidden, cell = before[1 : 1 + decoder.layers], before[1 + decoder.layers :]
+    new = _flat(*parts.predict(run, targets, hidden, cell))
+    mine = run.add("Unsqueeze", looked.emitted, run.ints(1))
+    chosen = [run.add("Where", mine, after, old) for after, old in zip(new, before, strict=True)]
+    kept = [keep.add("Identity", value) for value in before]
+    return n.add_if(_any(n, looked.wanted), run, chosen, keep, kept)
+
+
+def _any(n: Nodes, values: str) -> str:
+    """Whether one of [B] is true; a scalar."""
+    largest = n.add("ReduceMax", n.add("Cast", values, to=TensorProto.INT32), axes=[0], keepdims=0)
+    return n.add("Cast", largest, to=TensorProto.BOOL)
+
+
+def _zeros(g: GraphWriter, decoder: Decoder, lengths: str) -> str:
+    """The state [B, H] of an empty hypothesis."""
+    shape = g.add("Concat", g.add("Shape", lengths), g.ints(decoder.hidden), axis=0)
+    return g.add("Expand", g.constant(np.zeros((1, 1), np.float32)), shape)
+
+
+def _flat(prediction: str, hidden: list[str], cell: list[str]) -> list[str]:
+    return [prediction, *hidden, *cell]
