@@ -21,7 +21,7 @@ from parakeetd.model.bundle import (
     sha256,
     write_manifest,
 )
-from parakeetd_convert import sherpa, verify
+from parakeetd_convert import forms, sherpa, verify
 from parakeetd_convert.clips import folder_clips, recordings_in, verification_batches
 from parakeetd_convert.ctc import write_ctc
 from parakeetd_convert.decoder import decoder_obstacle, read_decoder
@@ -117,7 +117,8 @@ def convert(job: Job, step: Step) -> Path:
                     measured["recordings"][precision] = check_recordings(
                         Bundle.read(folder), precision, heard
                     )
-        write_manifest(folder, dataclasses.replace(manifest, verification=measured))
+        decoding = forms.measure(Bundle.read(folder), step)
+        write_manifest(folder, dataclasses.replace(manifest, verification=measured, decoding=decoding))
         with step("Publishing"):
             publish(folder, job.models / job.name, force=job.force)
     return job.models / job.name

@@ -35,56 +35,54 @@ class Decoding:
     """What it took when it was measured; 0 when it was not."""
 
 
-DEFAULTS: Final[Mapping[str, Decoding]] = {
-    "cpu": Decoding("steps", look_ahead=4),
+DEFAULTS: Final[Mapping[str, Mapping[int, Decoding]]] = {
+    # Up to four rows read the joint's weights in the time of one; beyond, each costs its own products.
+    "cpu": {1: Decoding("steps", 4), 3: Decoding("steps", 2), 6: Decoding("steps", 1)},
     # A call from Python costs a launch, a copy and a wait there.
-    "cuda": Decoding("loop"),
+    "cuda": {1: Decoding("loop")},
 }
-"""What serves a device on which nothing was measured."""
+"""What serves a device on which nothing was measured, by the least batch size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The decoding for each batch size on one device."""
 
-    measured: Mapping[int, Decoding]
-    """By batch size; empty when nothing was measured."""
-    otherwise: Decoding
+    by_batch: Mapping[int, Decoding]
+    """By the number of rows, of one size at least."""
 
     def for_batch(self, rows: int) -> Decoding:
-        """That of the largest measured batch of at most this size, or of the smallest one."""
-        if not self.measured:
-            return self.otherwise
-        return self.measured[
-            max((size for size in self.measured if size <= rows), default=min(self.measured))
+        """That of the largest size up to this one, or of the smallest."""
+        return self.by_batch[
+            max((size for size in self.by_batch if size <= rows), default=min(self.by_batch))
         ]
 
     @property
     def forms(self) -> tuple[Form, ...]:
         """Those that some batch size needs."""
-        needed = {decoding.form for decoding in self.measured.values()} or {self.otherwise.form}
+        needed = {decoding.form for decoding in self.by_batch.values()}
         return tuple(form for form in FORMS if form in needed)
 
 
 def choose(record: Mapping[str, Mapping[str, Decoding]], device: str, has: Collection[Form]) -> Choice:
-    """The choice for a device.
+    """The choice for a device: what was measured there, or else `DEFAULTS`, or else a form that the model has.
 
     Args:
         record: device -> batch size -> decoding, as a bundle's manifest has it.
-        has: forms whose graphs the bundle has; a measured form that is not among them is passed over.
+        has: forms whose graphs the bundle has; others are passed over.
 
     Raises:
-        ValueError: a batch size in the record is no positive number, or the model has no form at all.
+        ValueError: the record has a size or look-ahead that is no positive number, or the model has no form at all.
     """
     if not has:
         raise ValueError("there is no transducer graph")
-    preferred = DEFAULTS[device]
-    otherwise = preferred if preferred.form in has else Decoding(next(form for form in FORMS if form in has))
-    measured = {_size(size): decoding for size, decoding in record.get(device, {}).items()}
-    return Choice({size: d for size, d in sorted(measured.items()) if d.form in has}, otherwise)
-
-
-def _size(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"decoding has a batch size {text!r}: it must be a number from 1")
-    return int(text)
+    for size, decoding in record.get(device, {}).items():
+        if not size.isdecimal() or int(size) < 1 or decoding.look_ahead < 1:
+            raise ValueError(
+                f"decoding.{device}: a batch of {size!r} with a look-ahead of {decoding.look_ahead}: both count from 1"
+            )
+    measured = {int(size): decoding for size, decoding in record.get(device, {}).items()}
+    for by_batch in (measured, DEFAULTS[device]):
+        if possible := {size: by_batch[size] for size in sorted(by_batch) if by_batch[size].form in has}:
+            return Choice(possible)
+    return Choice({1: Decoding(next(form for form in FORMS if form in has))})

@@ -45,7 +45,7 @@ def open_parts(
             bundle.path,
             f"{TOKENS} has {vocabulary.blank} tokens, the manifest says {architecture.vocabulary}",
         )
-    choice = Choice({}, decoding) if decoding else bundle.choice(device, chosen)
+    choice = Choice({1: decoding}) if decoding else bundle.choice(device, chosen)
     log.debug("%s on %s: %s, decoded by %s", bundle.name, device, chosen, ", ".join(choice.forms))
     return Parts(
         vocabulary,

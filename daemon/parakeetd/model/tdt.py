@@ -52,7 +52,7 @@ class Hypothesis:
         if best == self._blank:
             self._move(max(1, duration))
             return False
-        self.tokens.append(Token(best, self.frame, duration, softmax_probability(scores, best)))
+        self.tokens.append(Token(best, self.frame, duration, top_probability(scores, best)))
         self._at_this_frame += 1
         # When the frame is used up, the token's own duration stays what the model said.
         used_up = self._at_this_frame >= self._max_symbols
@@ -93,8 +93,7 @@ def greedy(
     return tuple(hypothesis.tokens)
 
 
-def softmax_probability(scores: Floats, index: int) -> float:
-    """softmax(scores)[index], with the largest score subtracted against overflow."""
-    shifted = scores - scores.max()
-    chosen = float(shifted[index])
-    return float(np.exp(chosen)) / float(np.exp(shifted, out=shifted).sum())
+def top_probability(scores: Floats, best: int) -> float:
+    """softmax(scores)[best] of the largest score, which is subtracted against overflow."""
+    shifted = scores - scores[best]
+    return 1.0 / float(np.exp(shifted, out=shifted).sum())

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parakeetd.audio import SAMPLE_RATE
+from parakeetd.model.buckets import MOST_KEPT, STEP, USUAL, bucket, is_unusual, usual_buckets
+
+lengths = st.integers(1, 600 * SAMPLE_RATE)
+
+
+@given(lengths)
+def test_padding_is_at_most_a_step_or_an_eighth_of_the_audio(samples: int) -> None:
+    assert samples <= bucket(samples) <= samples + max(STEP, samples / 8)
+
+
+@given(lengths)
+def test_a_bucket_is_its_own_bucket(samples: int) -> None:
+    assert bucket(bucket(samples)) == bucket(samples)
+
+
+@given(lengths, lengths)
+def test_longer_audio_never_has_a_shorter_bucket(one: int, other: int) -> None:
+    assert bucket(min(one, other)) <= bucket(max(one, other))
+
+
+def test_all_audio_up_to_20_seconds_falls_into_few_buckets() -> None:
+    assert len({bucket(samples) for samples in range(1, 20 * SAMPLE_RATE, 100)}) <= 32
+
+
+def test_warming_up_takes_every_usual_bucket_the_longest_first() -> None:
+    assert usual_buckets() == sorted(
+        {bucket(samples) for samples in range(1, USUAL + 1, 100)} | {USUAL}, reverse=True
+    )
+
+
+def test_eight_utterances_of_20_seconds_are_usual_and_a_minute_for_each_is_not() -> None:
+    assert not is_unusual(8 * bucket(20 * SAMPLE_RATE))
+    assert is_unusual(8 * 60 * SAMPLE_RATE)
+    assert MOST_KEPT > USUAL
