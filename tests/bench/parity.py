@@ -8,6 +8,9 @@ DIR holds manifest.jsonl with one row a file: {"file": path below DIR, "transcri
 transcript is compared with NeMo and not counted in the word error rate. Long recordings are measured piece by piece
 when a file NAME.segments.json lies beside NAME.flac: [{"start", "end", "transcript"}] or [[start, end, transcript]].
 
+With --decoding, --batch or --precision the recognizer is asked directly, whole recordings in batches as they come,
+by exactly this form of the decoder; what only the daemon's way through it does (cutting at pauses) is left out.
+
 Exit code 1 when more than 1 in 100 texts differ from NeMo's.
 """
 
@@ -18,7 +21,8 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,11 @@ from rich.progress import track
 import parakeetd
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.file import read_audio
-from parakeetd.model.transcript import Transcript
+from parakeetd.config import Paths
+from parakeetd.model.bundle import PRECISIONS, find_bundle
+from parakeetd.model.forms import FORMS, Decoding
+from parakeetd.model.recognizer import Recognizer
+from parakeetd.model.transcript import Token, Transcript
 
 MAX_DIFFERENT = 0.01
 """Share of texts that may differ from NeMo's: two float32 runtimes can disagree where two tokens score the same."""
@@ -44,7 +52,7 @@ class Row:
     reference: str | None
     nemo: str | None
     ours: str
-    ours_vad: str
+    ours_vad: str | None
 
 
 def words(text: str) -> str:
@@ -107,13 +115,40 @@ def report(rows: Sequence[Row]) -> None:
         rates = [
             wer((row.reference, row.nemo) for row in compared if row.reference and row.nemo is not None),
             wer((row.reference, row.ours) for row in group if row.reference),
-            wer((row.reference, row.ours_vad) for row in group if row.reference),
+            wer((row.reference, row.ours_vad) for row in group if row.reference and row.ours_vad is not None),
         ]
         shown = [
             f"{'-' if rate is None else format(rate, '.2f'):>{n}}"
             for rate, n in zip(rates, (9, 7, 13), strict=True)
         ]
         print(f"{name:16} {len(group):6} {f'{equal}/{len(compared)}':>8} {' '.join(shown)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was made of one recording."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    seconds: float
+    text_vad: str | None
+
+
+def by_the_library(files: Sequence[Path], model: parakeetd.Model) -> Iterator[Heard]:
+    """Each recording as a user transcribes it, without and with a voice detector."""
+    for file in files:
+        ours = model.transcribe(file, vad="off")
+        tokens = tuple(token for segment in ours.segments for token in segment.transcript.tokens)
+        yield Heard(ours.text, tokens, ours.audio_seconds, model.transcribe(file).text)
+
+
+def by_the_recognizer(files: Sequence[Path], recognizer: Recognizer, batch: int) -> Iterator[Heard]:
+    """Whole recordings, so many at once, in their order: short and long ones share a batch."""
+    for first in range(0, len(files), batch):
+        audio = [read_audio(file) for file in files[first : first + batch]]
+        transcripts: list[Transcript] = recognizer.recognize(audio)
+        for samples, transcript in zip(audio, transcripts, strict=True):
+            yield Heard(transcript.text, transcript.tokens, len(samples) / SAMPLE_RATE, None)
 
 
 def long_recordings(folder: Path, model: parakeetd.Model) -> None:
@@ -147,6 +182,12 @@ def main() -> int:
     parser.add_argument("--nemo", type=Path, metavar="FILE.nemo|FOLDER")
     parser.add_argument("--model", default="demo", help="installed bundle (default: demo)")
     parser.add_argument("--models", type=Path, help="folder of bundles")
+    parser.add_argument(
+        "--decoding", choices=FORMS, help="this form of the decoder (default: the bundle's choice)"
+    )
+    parser.add_argument("--look-ahead", type=int, default=4, metavar="K", help="frames of --decoding steps")
+    parser.add_argument("--batch", type=int, metavar="N", help="so many recordings at once (default: 1)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: the fastest on a CPU")
     parser.add_argument("--only", default="", metavar="PREFIX", help="only files whose path begins so")
     parser.add_argument("--show", action="store_true", help="print each text that differs from NeMo's")
     arguments = parser.parse_args()
@@ -158,43 +199,49 @@ def main() -> int:
     live = LiveNemo(arguments.nemo) if arguments.nemo and arguments.nemo.is_file() else None
     stored = stored_nemo(arguments.nemo) if arguments.nemo and live is None else {}
 
+    listed = [
+        (row, arguments.folder / row["file"])
+        for row in manifest
+        if (arguments.folder / row["file"]).is_file()
+        and not (arguments.folder / row["file"]).with_suffix(".segments.json").is_file()
+    ]
+    files = [file for _, file in listed]
+    model: parakeetd.Model | None = None
     rows, wrong_times = [], 0
-    with parakeetd.load(arguments.model, models=arguments.models, device="cpu") as model:
-        for entry in track(manifest, "comparing", transient=True):
-            file = arguments.folder / entry["file"]
-            segments = file.with_suffix(".segments.json")
-            if not file.is_file() or segments.is_file():
-                continue
-            ours = model.transcribe(file, vad="off")
-            nemo = stored.get(file.name)
-            if live and ours.audio_seconds <= 20:
-                nemo, ids, frames = live(read_audio(file))
-                wrong_times += [(t.id, t.frame) for t in _tokens(ours)] != list(zip(ids, frames, strict=True))
-            reference = entry.get("transcript")
-            rows.append(
-                Row(
-                    str(Path(entry["file"]).parent),
-                    entry["file"],
-                    reference,
-                    nemo,
-                    ours.text,
-                    model.transcribe(file).text,
-                )
+    with ExitStack() as stack:
+        if arguments.decoding or arguments.batch or arguments.precision:
+            bundle = find_bundle(arguments.model, arguments.models or Paths.from_environment().models)
+            recognizer = Recognizer.open(
+                bundle,
+                precision=arguments.precision,
+                decoding=Decoding(arguments.decoding, arguments.look_ahead) if arguments.decoding else None,
             )
+            answers = by_the_recognizer(files, recognizer, arguments.batch or 1)
+        else:
+            model = stack.enter_context(
+                parakeetd.load(arguments.model, models=arguments.models, device="cpu")
+            )
+            answers = by_the_library(files, model)
+        for (entry, file), ours in track(
+            zip(listed, answers, strict=True), "comparing", total=len(files), transient=True
+        ):
+            nemo = stored.get(file.name)
+            if live and ours.seconds <= 20:
+                nemo, ids, frames = live(read_audio(file))
+                wrong_times += [(t.id, t.frame) for t in ours.tokens] != list(zip(ids, frames, strict=True))
+            reference = entry.get("transcript")
+            folder = str(Path(entry["file"]).parent)
+            rows.append(Row(folder, entry["file"], reference, nemo, ours.text, ours.text_vad))
             if arguments.show and nemo is not None and nemo != ours.text:
                 print(f"{entry['file']}\n  NeMo: {nemo}\n  ours: {ours.text}")
         report(rows)
-        long_recordings(arguments.folder, model)
+        if model is not None:
+            long_recordings(arguments.folder, model)
     if live:
         print(f"token ids or times differ from NeMo's in {wrong_times} recordings")
     compared = [row for row in rows if row.nemo is not None]
     different = sum(row.nemo != row.ours for row in compared)
     return int(bool(compared) and different > MAX_DIFFERENT * len(compared))
-
-
-def _tokens(transcription: parakeetd.Transcription) -> Iterable[Any]:
-    transcripts: list[Transcript] = [segment.transcript for segment in transcription.segments]
-    return (token for transcript in transcripts for token in transcript.tokens)
 
 
 if __name__ == "__main__":
