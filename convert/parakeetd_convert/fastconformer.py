@@ -5,7 +5,7 @@ positions again in every layer of every call, and keeps pointwise convolutions t
 computes the same function of the same weights (Rekesh et al., "Fast Conformer with Linearly Scalable Attention",
 2023; relative positions of Dai et al., "Transformer-XL", 2019, appendix B) with less work:
 
-- the projected positions of each layer are a table, of which a call takes a slice;
+- the projected positions of each layer are a table, of which a call takes a slice when the layer needs it;
 - subsampling masks only batches that have padding;
 - pointwise convolutions are matrix products, and so are query, key and value, in one;
 - what is constant is folded into weights: batch norm, the half of the feed-forward residuals, the attention's scale.
@@ -88,9 +88,9 @@ def write_fast_encoder(encoder: Encoder, path: Path, linear: Linear, *, half: bo
         x, lengths = _subsample(graph, encoder, features, length, linear)
         frames = graph.add("Gather", graph.add("Shape", x), graph.ints(1), axis=0)
         valid = _valid_frames(graph, frames, lengths)
-        positions = _positions(graph, encoder, frames, linear)
+        offsets = _offsets(graph, encoder, frames, lengths)
         for i in range(encoder.layers):
-            x = _layer(graph, encoder, f"layers.{i}", x, positions[i], valid, linear)
+            x = _layer(graph, encoder, f"layers.{i}", x, offsets, valid, linear)
         graph.output(
             graph.add("Transpose", x, perm=[0, 2, 1]),
             "outputs",
@@ -190,26 +190,59 @@ def _valid_frames(g: GraphWriter, frames: str, lengths: str) -> _Valid:
     return _Valid(g.add("Unsqueeze", inside, g.ints(2)), g.add("Unsqueeze", keys, g.ints(1, 2)))
 
 
-def _positions(g: GraphWriter, e: Encoder, frames: str, linear: Linear) -> list[str]:
-    """For each layer, the projected positions [1, H, D / H, 2 T' - 1]."""
-    short = g.add("LessOrEqual", frames, g.ints(TABLE_FRAMES))
-    fits = g.add("Reshape", short, g.constant(np.empty(0, np.int64)))
-    near = sinusoids(TABLE_FRAMES, e.width)
-    taken, projected = g.branch(), g.branch()
+@dataclass(frozen=True)
+class _Offsets:
+    """Key positions relative to a query's, T' - 1 to -(T' - 1)."""
+
+    short: str
+    """Whether the tables hold all of them."""
+    begin: str
+    end: str
+    """Where they lie in a table."""
+    far: str
+    """Their encodings [1, 2 T' - 1, D] where the tables do not."""
+    columns: str
+    """Index of each key's offset, T' - 1 - i + j for query i and key j, [B, H, T', T'] int32."""
+
+
+def _offsets(g: GraphWriter, e: Encoder, frames: str, lengths: str) -> _Offsets:
+    fits = g.add("LessOrEqual", frames, g.ints(TABLE_FRAMES))
+    short = g.add("Reshape", fits, g.constant(np.empty(0, np.int64)))
+    near, far = g.branch(), g.branch()
+    unused = near.add("Identity", near.constant(np.zeros((1, 1, e.width), np.float32)))
+    [encodings] = g.add_if(short, near, [unused], far, [_write_sinusoids(far, frames, e.width)])
+    return _Offsets(
+        short,
+        begin=g.add("Sub", g.ints(TABLE_FRAMES), frames),
+        end=g.add("Add", g.ints(TABLE_FRAMES - 1), frames),
+        far=encodings,
+        columns=_columns(g, e, frames, lengths),
+    )
+
+
+def _columns(g: GraphWriter, e: Encoder, frames: str, lengths: str) -> str:
+    count, zero, one = (
+        g.add("Cast", value, to=TensorProto.INT32)
+        for value in (g.add("Squeeze", frames, g.ints(0)), *(g.constant(np.array(v)) for v in (0, 1)))
+    )
+    steps = g.add("Range", zero, count, one)
+    keys, queries = (g.add("Unsqueeze", steps, g.ints(axis)) for axis in (0, 1))
+    columns = g.add("Add", g.add("Sub", keys, queries), g.add("Sub", count, one))
+    shape = g.add("Concat", g.add("Shape", lengths), g.ints(e.heads), frames, frames, axis=0)
+    return g.add("Expand", columns, shape)
+
+
+def _positions(g: GraphWriter, e: Encoder, name: str, offsets: _Offsets, linear: Linear) -> str:
+    """A layer's projected positions [1, H, 2 T' - 1, D / H]. Taken layer by layer, they are still in the CPU's cache
+    when the layer multiplies with them."""
+    weight = e[f"{name}.weight"].T
     split = [1, -1, e.heads, e.width // e.heads]
-
-    begin = taken.add("Sub", g.ints(TABLE_FRAMES), frames)
-    end = taken.add("Add", g.ints(TABLE_FRAMES - 1), frames)
-    far = _write_sinusoids(projected, frames, e.width)
-
-    from_table, from_product = [], []
-    for i in range(e.layers):
-        weight = e[f"layers.{i}.self_attn.linear_pos.weight"].T
-        table = (near @ weight).reshape(split).transpose(0, 2, 3, 1)
-        from_table.append(taken.add("Slice", g.constant(table), begin, end, g.ints(3)))
-        heads = projected.add("Reshape", linear(projected, far, weight, None), g.ints(*split))
-        from_product.append(projected.add("Transpose", heads, perm=[0, 2, 3, 1]))
-    return g.add_if(fits, taken, from_table, projected, from_product)
+    table = (sinusoids(TABLE_FRAMES, e.width) @ weight).reshape(split).transpose(0, 2, 1, 3)
+    taken, projected = g.branch(), g.branch()
+    sliced = taken.add("Slice", g.constant(table), offsets.begin, offsets.end, g.ints(2))
+    heads = projected.add("Reshape", linear(projected, offsets.far, weight, None), g.ints(*split))
+    product = projected.add("Transpose", heads, perm=[0, 2, 1, 3])
+    return g.add_if(offsets.short, taken, [sliced], projected, [product])[0]
 
 
 def sinusoids(frames: int, width: int) -> Floats:
@@ -242,13 +275,13 @@ def _rates(width: int) -> Floats:
 
 
 def _layer(
-    g: GraphWriter, e: Encoder, name: str, x: str, positions: str, valid: _Valid, linear: Linear
+    g: GraphWriter, e: Encoder, name: str, x: str, offsets: _Offsets, valid: _Valid, linear: Linear
 ) -> str:
     def normed(part: str) -> str:
         return _norm(g, e, f"{name}.norm_{part}", x)
 
     x = g.add("Add", x, _feed_forward(g, e, f"{name}.feed_forward1", normed("feed_forward1"), linear))
-    x = g.add("Add", x, _attend(g, e, f"{name}.self_attn", normed("self_att"), positions, valid, linear))
+    x = g.add("Add", x, _attend(g, e, f"{name}.self_attn", normed("self_att"), offsets, valid, linear))
     x = g.add("Add", x, _convolution(g, e, f"{name}.conv", normed("conv"), valid, linear))
     x = g.add("Add", x, _feed_forward(g, e, f"{name}.feed_forward2", normed("feed_forward2"), linear))
     return normed("out")
@@ -273,53 +306,36 @@ def _feed_forward(g: GraphWriter, e: Encoder, name: str, x: str, linear: Linear)
 
 
 def _attend(
-    g: GraphWriter, e: Encoder, name: str, x: str, positions: str, valid: _Valid, linear: Linear
+    g: GraphWriter, e: Encoder, name: str, x: str, offsets: _Offsets, valid: _Valid, linear: Linear
 ) -> str:
-    """Self-attention whose scores are (q + u) k' + shift((q + v) p'), divided by sqrt(D / H)."""
-    scale = 1.0 / math.sqrt(e.width // e.heads)
+    """Self-attention whose scores are (q + u) k' + shift((q + v) p'), divided by sqrt(D / H).
+
+    `shift` takes for query i and key j the product with the offset i - j. u is in the bias of the queries' product.
+    """
+    scale = np.float32(1.0 / math.sqrt(e.width // e.heads))
     split = g.ints(0, 0, e.heads, e.width // e.heads)
-    scales = {"linear_q": scale, "linear_k": 1.0, "linear_v": 1.0}
+    scales = {"linear_q": scale, "linear_k": np.float32(1.0), "linear_v": np.float32(1.0)}
     weight = np.concatenate([e[f"{name}.{part}.weight"].T * by for part, by in scales.items()], axis=1)
-    biases = [e.bias(f"{name}.{part}") for part in scales]
-    bias = None
-    if any(part is not None for part in biases):
-        parts = zip(biases, scales.values(), strict=True)
-        bias = np.concatenate([np.zeros(e.width, np.float32) if b is None else b * by for b, by in parts])
-    q, k, v = g.add_many("Split", linear(g, x, weight, bias), outputs=3, axis=-1)
+    nothing = np.zeros(e.width, np.float32)
+    biases = {part: e.weights.get(f"{name}.{part}.bias", nothing) for part in scales}
+    u, v = (e[f"{name}.pos_bias_{which}"] for which in ("u", "v"))
+    biases["linear_q"] = biases["linear_q"] + u.reshape(-1)
+    bias = np.concatenate([biases[part] * by for part, by in scales.items()])
+    parts = g.add_many("Split", linear(g, x, weight, bias), outputs=3, axis=-1)
 
     def heads(value: str, perm: list[int]) -> str:
         return g.add("Transpose", g.add("Reshape", value, split), perm=perm)
 
-    queries = heads(q, [0, 2, 1, 3])
-
-    def biased(which: str) -> str:
-        bias = e[f"{name}.pos_bias_{which}"][None, :, None, :]
-        return g.add("Add", queries, g.constant(bias * np.float32(scale)))
-
-    by_content = g.add("MatMul", biased("u"), heads(k, [0, 2, 3, 1]))
-    by_place = _shift(g, g.add("MatMul", biased("v"), positions), by_content)
+    queries = heads(parts[0], [0, 2, 1, 3])
+    by_content = g.add("MatMul", queries, heads(parts[1], [0, 2, 3, 1]))
+    placed = g.add("Add", queries, g.constant((v - u)[None, :, None, :] * scale))
+    positions = _positions(g, e, f"{name}.linear_pos", offsets, linear)
+    by_offset = g.add("FusedMatMul", placed, positions, domain=CONTRIB, transB=1)
+    by_place = g.add("GatherElements", by_offset, offsets.columns, axis=3)
     scores = g.add("Add", g.add("Add", by_content, by_place), valid.keys)
-    mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), heads(v, [0, 2, 1, 3]))
+    mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), heads(parts[2], [0, 2, 1, 3]))
     joined = g.add("Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(0, 0, -1))
     return linear(g, joined, e[f"{name}.linear_out.weight"].T, e.bias(f"{name}.linear_out"))
-
-
-def _shift(g: GraphWriter, x: str, like: str) -> str:
-    """[B, H, T, 2 T - 1] by offset -> [B, H, T, T] by key: out[i, j] = x[i, T - 1 - i + j].
-
-    In memory, element (i, T - 1 - i + j) lies at (T - 1) + i (2 T - 2) + j: a matrix with rows one shorter.
-    """
-    time = g.add("Gather", g.add("Shape", like), g.ints(2), axis=0)
-    width = g.add("Sub", g.add("Mul", time, g.ints(2)), g.ints(2))
-    first = g.add("Sub", time, g.ints(1))
-    batch_and_heads = g.add("Slice", g.add("Shape", like), g.ints(0), g.ints(2), g.ints(0))
-    flat = g.add("Reshape", x, g.add("Concat", batch_and_heads, g.ints(-1), axis=0))
-    # A single frame has no second row, and rows of no length: give those the one element they need.
-    row = g.add("Max", width, g.ints(1))
-    last = g.add("Add", first, g.add("Mul", time, row))
-    cut = g.add("Slice", flat, first, last, g.ints(2))
-    rows = g.add("Reshape", cut, g.add("Concat", batch_and_heads, time, row, axis=0))
-    return g.add("Slice", rows, g.ints(0), time, g.ints(3))
 
 
 def _convolution(g: GraphWriter, e: Encoder, name: str, x: str, valid: _Valid, linear: Linear) -> str:
