@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from sdnotify import SystemdNotifier
 
 from parakeetd.config import Config, Paths, default_model
-from parakeetd.engines import open_router
+from parakeetd.engines import open_devices
 from parakeetd.model.bundle import EMBEDDED, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import decoders_of
 from parakeetd.rpc.server import RpcServer
@@ -51,26 +51,30 @@ class Daemon:
         with ExitStack() as undo:
             room = config.server.max_streams * MAX_UNDER_WAY
             # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
-            self._router = await asyncio.to_thread(open_router, bundle, config.device, max_queued=room)
-            undo.callback(self._router.close, CLOSE_SECONDS)
+            self._opened = await asyncio.to_thread(
+                open_devices, bundle, config.device, max_queued=room, tables=self._paths.calibration
+            )
+            undo.callback(self._opened.close, CLOSE_SECONDS)
             served = ServedModel(
                 bundle.name,
                 bundle.manifest.languages,
-                self._router,
+                self._opened.router,
                 decoders_of(bundle.manifest.architecture),
             )
             addresses = config.server.listen or self._paths.default_listen
             self._server = RpcServer(Sessions((served,), config.sessions), addresses)
             await self._server.start()
             undo.pop_all()
-        devices = ", ".join(report.device for report in self._router.devices())
+        devices = ", ".join(report.device for report in self._opened.router.devices())
         log.info("serving model %s on %s", bundle.name, devices)
+        if self._opened.measuring is not None:
+            self._opened.measuring.start()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         if self._server is not None:
             await self._server.drain(self._config.server.drain_seconds, FLUSH_SECONDS)
-        if not await asyncio.to_thread(self._router.close, CLOSE_SECONDS):
+        if not await asyncio.to_thread(self._opened.close, CLOSE_SECONDS):
             log.warning("a device did not finish its segment in time; it is abandoned")
 
     def _bundle(self) -> Bundle:

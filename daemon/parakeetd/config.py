@@ -13,11 +13,11 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal
 
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.model.bundle import EMBEDDED
-from parakeetd.routing import DEFAULT_THRESHOLD_SECONDS
 from parakeetd.session import SessionSettings
 from parakeetd.vad import DetectorName, Segmentation
 
@@ -58,8 +58,9 @@ class DeviceSettings:
 
     choice: DeviceChoice = "auto"
     """`auto` uses a GPU when one works; `cuda` insists on it and keeps the CPU for when it fails."""
-    threshold_seconds: float = DEFAULT_THRESHOLD_SECONDS
-    """Segments from this length go to the GPU."""
+    threshold_seconds: float | None = None
+    """Segments from this length go to the GPU, whatever was measured; None for the device that is predicted to finish
+    first."""
     threads: int = 0
     """CPU threads of one segment; 0 for one per physical core."""
     precision: PrecisionChoice = "auto"
@@ -68,7 +69,7 @@ class DeviceSettings:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ConfigError(f"device.threads must be 0 or more, not {self.threads}")
-        if self.threshold_seconds < 0:
+        if self.threshold_seconds is not None and self.threshold_seconds < 0:
             raise ConfigError(f"device.threshold_seconds must be 0 or more, not {self.threshold_seconds}")
 
 
@@ -114,6 +115,8 @@ class Paths:
 
     config_file: Path
     models: Path
+    calibration: Path
+    """Folder of what was measured on this machine, a file for each model."""
     socket: Path | None
     """None without `$XDG_RUNTIME_DIR`: no other folder is private to the user and cleaned at logout."""
 
@@ -123,10 +126,12 @@ class Paths:
         home = Path(env.get("HOME") or Path.home())
         config = _absolute(env.get("XDG_CONFIG_HOME")) or home / ".config"
         data = _absolute(env.get("XDG_DATA_HOME")) or home / ".local/share"
+        state = _absolute(env.get("XDG_STATE_HOME")) or home / ".local/state"
         runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
         return cls(
             config_file=config / "parakeetd/config.toml",
             models=Path(env.get("PARAKEETD_MODELS") or data / "parakeetd/models"),
+            calibration=state / "parakeetd/calibration",
             socket=runtime / "parakeetd/parakeetd.sock" if runtime else None,
         )
 
@@ -216,6 +221,10 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         }
         return typing.cast(type, kind)(**built)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is UnionType:
+        # TOML has no null: a value that may be None is left out for that.
+        [kind] = [argument for argument in arguments if argument is not NoneType]
+        return _build(kind, value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(_build(arguments[0], item, where) for item in value)
     if origin is Literal:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import audio_blocks, to_samples
 from parakeetd.config import DeviceChoice, DeviceSettings, Paths, PrecisionChoice, default_model
-from parakeetd.engines import open_router
+from parakeetd.engines import open_devices
 from parakeetd.errors import InputError
 from parakeetd.model.bundle import PRECISIONS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder, decoders_of, read_decoder
@@ -142,7 +142,8 @@ def load(
     bundle = find_bundle(name or default_model(installed_names(folder)), folder)
     settings = DeviceSettings(choice=device, threads=threads, precision=precision)
     # Room for several threads that transcribe at once; each has at most MAX_UNDER_WAY segments under way.
-    return Model(bundle, open_router(bundle, settings, max_queued=64 * MAX_UNDER_WAY))
+    tables = Paths.from_environment().calibration
+    return Model(bundle, open_devices(bundle, settings, max_queued=64 * MAX_UNDER_WAY, tables=tables).router)
 
 
 def _counted(blocks: Iterable[Samples], progress: Callable[[float], None] | None) -> Iterator[Samples]:

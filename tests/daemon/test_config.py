@@ -50,7 +50,12 @@ max_segment_ms = 10000
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    return Paths(config_file=tmp_path / "config.toml", models=tmp_path / "models", socket=None)
+    return Paths(
+        config_file=tmp_path / "config.toml",
+        models=tmp_path / "models",
+        calibration=tmp_path / "calibration",
+        socket=None,
+    )
 
 
 def refusal(paths: Paths, text: str) -> str:
@@ -76,7 +81,7 @@ def test_an_empty_file_is_the_defaults(paths: Paths) -> None:
 def test_the_defaults_are_those_that_the_readme_names() -> None:
     config = Config()
     assert config.server == ServerSettings(listen=(), max_streams=32, idle_seconds=60, drain_seconds=10)
-    assert config.device == DeviceSettings(choice="auto", threshold_seconds=4, threads=0)
+    assert config.device == DeviceSettings(choice="auto", threshold_seconds=None, threads=0)
     assert config.vad == VadSettings(detector="webrtc", aggressiveness=2)
     assert (config.segmentation.pre_roll_ms, config.segmentation.end_silence_ms) == (300, 800)
     assert config.segmentation.max_segment_ms == 20_000
@@ -191,11 +196,13 @@ def test_paths_follow_the_xdg_variables() -> None:
         "HOME": "/home/anna",
         "XDG_CONFIG_HOME": "/cfg",
         "XDG_DATA_HOME": "/data",
+        "XDG_STATE_HOME": "/state",
         "XDG_RUNTIME_DIR": "/run/user/7",
     }
     assert Paths.from_environment(environment) == Paths(
         config_file=Path("/cfg/parakeetd/config.toml"),
         models=Path("/data/parakeetd/models"),
+        calibration=Path("/state/parakeetd/calibration"),
         socket=Path("/run/user/7/parakeetd/parakeetd.sock"),
     )
 
@@ -204,6 +211,7 @@ def test_without_the_xdg_variables_paths_are_in_the_home_folder() -> None:
     paths = Paths.from_environment({"HOME": "/home/anna"})
     assert paths.config_file == Path("/home/anna/.config/parakeetd/config.toml")
     assert paths.models == Path("/home/anna/.local/share/parakeetd/models")
+    assert paths.calibration == Path("/home/anna/.local/state/parakeetd/calibration")
 
 
 def test_the_folder_of_models_has_a_variable_of_its_own() -> None:

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, str] = {
     "transcribe": "Recognise the speech in audio files.",
     "models": "List the installed models.",
     "doctor": "Check devices, models, configuration and addresses.",
+    "calibrate": "Measure the devices, so that each segment goes to the faster.",
+    "bench": "Measure speed, start and memory on this machine.",
 }
 
 

@@ -34,3 +34,11 @@ CONFIG = click.option(
     type=PATH,
     help="Configuration (TOML). Default: ~/.config/parakeetd/config.toml, if there is one.",
 )
+SECONDS = click.option(
+    "--seconds",
+    type=click.FloatRange(1.0, 3600.0),
+    default=60.0,
+    show_default=True,
+    metavar="N",
+    help="About how long to measure; below 20 s, fewer lengths and batches are.",
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,24 @@ def progress_bar(files: Sequence[Path]) -> Iterator[ProgressBar]:
         redirect_stdout=False,
     ) as bar:
         yield ProgressBar(bar, files, lengths)
+
+
+@contextmanager
+def work_bar(description: str) -> Iterator[Callable[[float, float], None]]:
+    """A bar with the time left, when stderr is a terminal; to be told what is done and what it will be in all."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+    ) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _seconds(file: Path) -> float:

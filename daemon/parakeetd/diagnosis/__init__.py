@@ -11,6 +11,7 @@ from pathlib import Path
 from parakeetd import __version__
 from parakeetd.config import Config, DeviceSettings, Paths, read_config
 from parakeetd.diagnosis.addresses import address_check
+from parakeetd.diagnosis.calibration import calibration_checks
 from parakeetd.diagnosis.check import Check
 from parakeetd.diagnosis.gpu import (
     gpu_check,
@@ -46,6 +47,7 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> Ite
     used: list[Device] = ["cpu"] if cpu.state == "ok" else []
     if cuda.state == "ok" and config.device.choice != "cpu":
         used.append("cuda")
+    yield from calibration_checks(paths, config, used)
     yield from model_checks(paths.models, config.model.name, used)
     for address in config.server.listen or paths.default_listen:
         yield address_check(address)
@@ -63,9 +65,12 @@ def routing_check(settings: DeviceSettings, *, cuda_works: bool) -> Check:
         return Check("routing", "ok", "all segments go to the CPU")
     if settings.choice == "cuda":
         return Check("routing", "ok", "all segments go to the GPU; the CPU stands in when it fails")
+    if settings.threshold_seconds is None:
+        finding = "each segment goes to the device that is predicted to have it first"
+        return Check("routing", "ok", finding)
     finding = (
         f"segments from {settings.threshold_seconds:g} s go to the GPU, shorter ones to the CPU "
-        '(device.threshold_seconds; all of them with device.choice = "cuda")'
+        "(device.threshold_seconds; without it, to the device that is predicted to have it first)"
     )
     return Check("routing", "ok", finding)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +16,15 @@ from parakeetd.model.bundle import EMBEDDED
 CLIPS = EMBEDDED.parent / "clips"
 
 
+def clip_files() -> list[Path]:
+    """The recordings that ship in the package."""
+    lines = (CLIPS / "clips.jsonl").read_text(encoding="utf-8").splitlines()
+    return [CLIPS / json.loads(line)["file"] for line in lines]
+
+
 @cache
 def _clips() -> Samples:
-    rows = [json.loads(line) for line in (CLIPS / "clips.jsonl").read_text(encoding="utf-8").splitlines()]
-    return np.concatenate([read_audio(CLIPS / row["file"]) for row in rows])
+    return np.concatenate([read_audio(file) for file in clip_files()])
 
 
 def speech(seconds: float, batch: int = 1) -> Sequence[Samples]:

@@ -42,7 +42,11 @@ class Cell:
 
 
 Run = Callable[[Cell], float]
-"""Runs a batch; seconds that it took."""
+"""Runs a batch; seconds that it took. It raises `Stopped` to end measuring."""
+
+
+class Stopped(Exception):
+    """There is no time to measure everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Plan:
     """Ascending, from 1."""
     rounds: int = 7
     """Times that a batch is run at most."""
+    favour: float = 3.0
+    """How much longer than a batch a single segment may take: the rest of the table builds on them."""
 
     @classmethod
     def within(cls, seconds: float) -> Plan:
@@ -65,10 +71,9 @@ class Plan:
             return cls(seconds, SHORT_LENGTHS, SHORT_BATCHES)
         return cls(seconds)
 
-    @property
-    def longest_run_seconds(self) -> float:
+    def longest_seconds(self, batch: int) -> float:
         """What would take longer than this is left out: the table says by its neighbours how it would be."""
-        return self.budget_seconds / 20
+        return self.budget_seconds / 20 * (self.favour if batch == 1 else 1.0)
 
     def repeats(self, costs: Mapping[Cell, float], remaining_seconds: float) -> Mapping[Cell, int]:
         """How often to run each batch again: as often as its share of the remaining time allows, at least once.
@@ -114,6 +119,7 @@ def measure(
 
     Raises:
         DeviceError: a device cannot even run the smallest batch, or failed on one that it ran before.
+        Stopped: `run` raised it.
     """
     progress = Progress(tell, plan.budget_seconds)
     times: dict[Cell, list[float]] = {}
@@ -126,6 +132,8 @@ def measure(
         for cell in sorted(cell for cell in costs if repeats[cell] > turn):
             try:
                 seconds = run(cell)
+            except Stopped:
+                raise
             except Exception as error:
                 raise DeviceError(cell.device, f"failed while it was measured: {error}") from error
             times[cell].append(seconds)
@@ -146,6 +154,8 @@ def _first_pass(
     try:
         # Libraries are loaded and memory is taken in the very first run: its time says nothing.
         progress.add(run(smallest))
+    except Stopped:
+        raise
     except Exception as error:
         raise DeviceError(device, f"cannot run the model: {error}") from error
     times: dict[Cell, list[float]] = {}
@@ -154,12 +164,14 @@ def _first_pass(
             cell = Cell(seconds, batch, device)
             expected = _expected(cell, {known: taken[0] for known, taken in times.items()}, plan)
             if cell != smallest and (
-                expected is None or expected > plan.longest_run_seconds or not fits(cell)
+                expected is None or expected > plan.longest_seconds(batch) or not fits(cell)
             ):
                 break
             try:
                 progress.add(run(cell))
                 taken = run(cell)
+            except Stopped:
+                raise
             except Exception:
                 # Too little memory on the device: nothing larger is tried.
                 break

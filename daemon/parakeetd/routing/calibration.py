@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from parakeetd.model.bundle import Precision
 from parakeetd.model.sessions import Device
+from parakeetd.routing.policy import Estimate, default_estimate
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 
@@ -213,6 +214,28 @@ def _on(lengths: NDArray[np.float64], times: NDArray[np.float64], seconds: float
     last = (times[-1] - times[-2]) / (lengths[-1] - lengths[-2])
     whole = (times[-1] - times[0]) / (lengths[-1] - lengths[0])
     return float(times[-1] + max(last, whole) * (seconds - lengths[-1]))
+
+
+def estimate_of(calibration: Calibration) -> Estimate:
+    """The router's predictions by a table; by the defaults for a device that is not in it."""
+    guess = default_estimate()
+
+    def estimate(device: Device, seconds: float, count: int) -> float:
+        if device in calibration.devices:
+            return calibration.predict(device, seconds, count)
+        return guess(device, seconds, count)
+
+    return estimate
+
+
+def merged(older: Calibration, newer: Calibration) -> Calibration:
+    """The newer table, with the times of the devices that only the older one has, if they hold for the same machine."""
+    kept = tuple(item for item in older.identity.devices if newer.identity.of(item.device) is None)
+    if older.differences(replace(newer.identity, devices=kept)):
+        return newer
+    points = tuple(point for point in older.points if point.device in {item.device for item in kept})
+    identity = replace(newer.identity, devices=newer.identity.devices + kept)
+    return Calibration(identity, newer.points + points, newer.measured)
 
 
 def in_words(calibration: Calibration) -> str:

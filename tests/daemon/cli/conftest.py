@@ -25,7 +25,13 @@ def parakeetd(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """Runs a command in this process: `parakeetd("models", "--json")`."""
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "PARAKEETD_MODELS"):
+    for name in (
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+        "PARAKEETD_MODELS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", env["HOME"])
 

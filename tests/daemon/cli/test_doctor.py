@@ -222,6 +222,7 @@ def test_display_cards_of_nvidia_are_counted(tmp_path: Path) -> None:
             "ok",
             "from 2.5 s go to the GPU, shorter ones to the CPU",
         ),
+        (DeviceSettings(), True, "ok", "predicted to have it first"),
         (DeviceSettings(choice="cuda"), True, "ok", "all segments go to the GPU"),
         (DeviceSettings(choice="cpu"), True, "note", "device.choice is cpu"),
         (DeviceSettings(choice="cpu"), False, "ok", "device.choice is cpu"),

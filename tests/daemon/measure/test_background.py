@@ -1,0 +1,158 @@
+"""Measuring while a daemon has nothing else to do: it waits for quiet, shares the engines and ends when told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.errors import AudioError, DeviceError
+from parakeetd.measure.background import Activity, BackgroundMeasuring, SharedEngine
+from parakeetd.measure.timing import Plan, Stopped
+from parakeetd.model.decoding import DecodeOptions
+from parakeetd.model.transcript import Transcript
+from parakeetd.routing.calibration import Point
+from parakeetd.routing.fake import FakeEngine
+
+PATIENCE_SECONDS = 30.0
+SMALL = Plan(budget_seconds=1.0, lengths=(0.5, 1.0), batches=(1, 2), rounds=2)
+PIECE = [np.ones(SAMPLE_RATE, np.float32)]
+OPTIONS = [DecodeOptions()]
+
+
+class Taken:
+    """Waits for what was measured."""
+
+    def __init__(self) -> None:
+        self.points: tuple[Point, ...] = ()
+        self.came = threading.Event()
+
+    def __call__(self, points: tuple[Point, ...]) -> None:
+        self.points = points
+        self.came.set()
+
+
+def test_both_devices_are_measured_on_the_engines_that_serve() -> None:
+    activity = Activity(quiet_seconds=0.0)
+    engines = {"cpu": FakeEngine(), "cuda": FakeEngine()}
+    opened: list[str] = []
+
+    def opener(device: str) -> FakeEngine:
+        opened.append(device)
+        return engines[device]
+
+    cpu = SharedEngine(lambda: opener("cpu"), activity)
+    cuda = SharedEngine(lambda: opener("cuda"), activity)
+    cpu.open()
+    taken = Taken()
+    measuring = BackgroundMeasuring({"cpu": cpu, "cuda": cuda}, activity, taken, plan=SMALL)
+    measuring.start()
+    assert taken.came.wait(PATIENCE_SECONDS)
+    assert measuring.stop(PATIENCE_SECONDS)
+    assert {(point.device, point.batch, point.seconds) for point in taken.points} == {
+        (device, batch, seconds) for device in ("cpu", "cuda") for batch in (1, 2) for seconds in (0.5, 1.0)
+    }
+    # The engine that was open was not opened again, and the one that was not needed yet is open for its worker now.
+    assert sorted(opened) == ["cpu", "cuda"]
+    cuda.open()
+    assert sorted(opened) == ["cpu", "cuda"]
+
+
+def test_nothing_is_measured_while_somebody_is_being_recognised() -> None:
+    activity = Activity(quiet_seconds=0.0)
+    gate = threading.Event()
+    busy, idle = FakeEngine(gate=gate), FakeEngine()
+    cpu, cuda = SharedEngine(lambda: busy, activity), SharedEngine(lambda: idle, activity)
+    speaking = threading.Thread(target=cpu.recognize, args=(PIECE, OPTIONS))
+    speaking.start()
+    assert busy.begun.wait(PATIENCE_SECONDS)
+    taken = Taken()
+    measuring = BackgroundMeasuring({"cuda": cuda}, activity, taken, plan=SMALL)
+    measuring.start()
+    # The other device is idle, and still it is not touched: its process would share the CPU.
+    assert not taken.came.wait(0.2)
+    assert idle.pieces == []
+    gate.set()
+    speaking.join()
+    assert taken.came.wait(PATIENCE_SECONDS)
+    assert idle.pieces
+
+
+def test_it_is_quiet_only_some_time_after_the_last_work() -> None:
+    now = [100.0]
+    activity = Activity(quiet_seconds=3.0, clock=lambda: now[0])
+    with activity:
+        now[0] = 110.0
+    now[0] = 113.0
+    activity.wait_for_quiet()  # returns: three seconds have passed
+    with activity:
+        pass
+    waiting = threading.Thread(target=_swallow_stop, args=(activity,))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    activity.stop()
+    waiting.join(PATIENCE_SECONDS)
+    assert not waiting.is_alive()
+
+
+def _swallow_stop(activity: Activity) -> None:
+    with pytest.raises(Stopped):
+        activity.wait_for_quiet()
+
+
+def test_a_daemon_that_ends_does_not_wait_for_the_rest() -> None:
+    activity = Activity(quiet_seconds=3600.0)
+    taken = Taken()
+    engine = SharedEngine(FakeEngine, activity)
+    measuring = BackgroundMeasuring({"cpu": engine}, activity, taken, plan=SMALL)
+    measuring.start()
+    assert measuring.stop(PATIENCE_SECONDS)
+    assert not taken.came.is_set()
+
+
+def test_what_was_never_started_is_stopped_at_once() -> None:
+    activity = Activity()
+    assert BackgroundMeasuring({}, activity, Taken()).stop(0.0)
+
+
+def test_a_device_that_fails_is_told_and_the_daemon_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> FakeEngine:
+        raise DeviceError("cuda", "out of memory")
+
+    activity = Activity(quiet_seconds=0.0)
+    taken = Taken()
+    measuring = BackgroundMeasuring({"cuda": SharedEngine(broken, activity)}, activity, taken, plan=SMALL)
+    measuring.start()
+    assert measuring.wait(PATIENCE_SECONDS)
+    assert "could not be measured: device cuda: out of memory" in caplog.text
+    assert not taken.came.is_set()
+
+
+def test_an_engine_that_failed_is_opened_anew_and_one_with_bad_audio_is_kept() -> None:
+    class Picky(FakeEngine):
+        def recognize(
+            self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
+        ) -> list[Transcript]:
+            if len(audio[0]) > SAMPLE_RATE:
+                raise AudioError("too long")
+            return super().recognize(audio, options)
+
+    opened: list[Picky] = []
+
+    def opener() -> Picky:
+        opened.append(Picky(failures=1 if not opened else 0))
+        return opened[-1]
+
+    engine = SharedEngine(opener, Activity())
+    with pytest.raises(RuntimeError):
+        engine.recognize(PIECE, OPTIONS)
+    assert engine.open().recognize(PIECE, OPTIONS)[0].text == "1000ms"
+    assert len(opened) == 2
+    with pytest.raises(AudioError):
+        engine.recognize([np.ones(2 * SAMPLE_RATE, np.float32)], OPTIONS)
+    engine.open()
+    assert len(opened) == 2

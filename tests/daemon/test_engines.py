@@ -1,0 +1,190 @@
+"""How a model's devices are opened: which table of times is used, and when one is measured."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parakeetd import engines
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.config import DeviceSettings
+from parakeetd.engines import Opened, identity, open_devices
+from parakeetd.errors import DeviceError
+from parakeetd.measure.background import BACKGROUND, Activity
+from parakeetd.model.bundle import EMBEDDED, Bundle
+from parakeetd.model.sessions import Device
+from parakeetd.routing.calibration import Calibration, Point
+from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
+from parakeetd.routing.fake import FakeEngine
+
+BOTH: Sequence[Device] = ("cpu", "cuda")
+PATIENCE_SECONDS = 30.0
+
+
+class FakeRecognizer:
+    """Opens fakes in place of models, and a GPU where there is none."""
+
+    @staticmethod
+    def open(bundle: Bundle, *, device: Device, **settings: object) -> FakeEngine:
+        return FakeEngine()
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return Bundle.read(EMBEDDED)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU, and a model on both devices."""
+    monkeypatch.setattr(engines, "probe", lambda device: None)
+    monkeypatch.setattr(engines, "Recognizer", FakeRecognizer)
+
+
+@pytest.fixture
+def opened(bundle: Bundle, gpu: None, tmp_path: Path) -> Iterator[list[Opened]]:
+    """What a test opened, to be closed."""
+    found: list[Opened] = []
+    yield found
+    for item in found:
+        assert item.close(PATIENCE_SECONDS)
+
+
+def table(bundle: Bundle, settings: DeviceSettings, cpu: float, cuda: float) -> Calibration:
+    per_second: dict[Device, float] = {"cpu": cpu, "cuda": cuda}
+    points = tuple(
+        Point(device, seconds, 1, per_second[device] * seconds) for device in BOTH for seconds in (0.5, 20.0)
+    )
+    return Calibration(identity(bundle, settings, BOTH), points, "2026-11-22T19:00:00+00:00")
+
+
+def device_of(opened: Opened, seconds: float) -> Device:
+    """Where a segment goes."""
+    samples: Samples = np.ones(round(seconds * SAMPLE_RATE), np.float32)
+    return opened.router.submit(samples).result(PATIENCE_SECONDS).device
+
+
+@pytest.mark.parametrize(("cpu", "cuda", "expected"), [(0.01, 0.5, "cpu"), (5.0, 0.001, "cuda")])
+def test_the_router_goes_by_the_table(
+    bundle: Bundle,
+    opened: list[Opened],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    cpu: float,
+    cuda: float,
+    expected: Device,
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = DeviceSettings()
+    path = table_file(tmp_path, bundle.name)
+    write_calibration(path, table(bundle, settings, cpu, cuda))
+    opened.append(open_devices(bundle, settings, max_queued=8, tables=tmp_path))
+    opened[0].router.open("cuda")
+    assert device_of(opened[0], 10.0) == expected
+    assert opened[0].measuring is None
+    assert f"times as measured on 2026-11-22: the {'CPU' if expected == 'cpu' else 'GPU'}" in caplog.text
+    assert str(path) in caplog.text
+
+
+def test_a_table_of_another_machine_is_not_used_and_a_new_one_is_measured(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ours = table(bundle, DeviceSettings(), 0.01, 0.5)
+    theirs = replace(ours, identity=replace(ours.identity, processor="a slower one"))
+    write_calibration(table_file(tmp_path, bundle.name), theirs)
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert "is not used: the processor was a slower one" in caplog.text
+    assert opened[0].measuring is not None
+
+
+def test_a_damaged_table_is_one_line_and_not_used(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table_file(tmp_path, bundle.name).write_text("{")
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "demo.json: is damaged" in line
+    assert "parakeetd calibrate --model demo" in line
+    assert "\n" not in line
+    assert device_of(opened[0], 1.0) in BOTH
+
+
+def test_a_machine_with_two_devices_and_no_table_is_measured_and_routed_by_it(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = threading.Event()
+
+    def write(path: Path, calibration: Calibration) -> None:
+        write_calibration(path, calibration)
+        written.set()
+
+    monkeypatch.setattr(engines, "write_calibration", write)
+    monkeypatch.setattr(engines, "Activity", lambda: Activity(quiet_seconds=0.0))
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert opened[0].measuring is not None
+    opened[0].measuring.start()
+    assert written.wait(PATIENCE_SECONDS)
+    found = read_calibration(table_file(tmp_path, bundle.name))
+    assert found is not None
+    assert found.matches(identity(bundle, DeviceSettings(), BOTH))
+    assert {point.seconds for point in found.points} == set(BACKGROUND.lengths)
+    # The next start has its table.
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert opened[1].measuring is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [DeviceSettings(choice="cpu"), DeviceSettings(choice="cuda"), DeviceSettings(threshold_seconds=3.0)],
+)
+def test_where_times_choose_nothing_nothing_is_measured(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, settings: DeviceSettings
+) -> None:
+    opened.append(open_devices(bundle, settings, max_queued=8, tables=tmp_path))
+    assert opened[0].measuring is None
+
+
+def test_without_a_gpu_nothing_is_measured(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(device: Device) -> None:
+        raise DeviceError(device, "no driver")
+
+    monkeypatch.setattr(engines, "probe", absent)
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert opened[0].measuring is None
+    assert device_of(opened[0], 1.0) == "cpu"
+
+
+def test_a_program_that_only_transcribes_measures_nothing(bundle: Bundle, opened: list[Opened]) -> None:
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8))
+    assert opened[0].measuring is None
+
+
+def test_a_length_from_which_the_gpu_is_used_goes_before_the_table(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path
+) -> None:
+    write_calibration(table_file(tmp_path, bundle.name), table(bundle, DeviceSettings(), 0.01, 0.5))
+    settings = DeviceSettings(threshold_seconds=5.0)
+    opened.append(open_devices(bundle, settings, max_queued=8, tables=tmp_path))
+    assert device_of(opened[0], 10.0) == "cuda"
+    assert device_of(opened[0], 1.0) == "cpu"
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path / "file"))
+    points = table(bundle, DeviceSettings(), 0.01, 0.5).points
+    wanted = identity(bundle, DeviceSettings(), BOTH)
+    engines._use_measured(opened[0].router, wanted, tmp_path / "file", points)
+    assert "cannot be written" in caplog.text
+    assert "until the daemon ends" in caplog.text
