@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,18 @@ Floats = NDArray[np.float32]
 
 _ACTIVATIONS: Final[Mapping[str, str]] = {"ReLU": "Relu", "Tanh": "Tanh", "Sigmoid": "Sigmoid"}
 """ONNX's operators, by torch's names."""
+
+
+class LookUp(Protocol):
+    """Writes table[rows] in some precision."""
+
+    def __call__(self, nodes: Nodes, table: Floats, rows: str) -> str:
+        """
+        Args:
+            table: [rows, width].
+            rows: integers [B].
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,21 @@ class Decoder:
     def width(self) -> int:
         """J, the size in which the joint adds."""
         return int(self.joint["enc.weight"].shape[0])
+
+    def gates(self, layer: int, name: str) -> Floats:
+        """A weight or bias of the LSTM, [4 H, ...]: torch's gates are input, forget, cell, output; here cell is last,
+        so that the three with a sigmoid lie together."""
+        first, second, cell, last = np.split(self.prediction[f"dec_rnn.lstm.{name}_l{layer}"], 4)
+        return np.concatenate([first, second, last, cell])
+
+    def gate_bias(self, layer: int) -> Floats:
+        """[4 H]."""
+        return self.gates(layer, "bias_ih") + self.gates(layer, "bias_hh")
+
+    @cached_property
+    def token_gates(self) -> Floats:
+        """What the gates of the first layer get from each token, [V + 1, 4 H]."""
+        return self.prediction["embed.weight"] @ self.gates(0, "weight_ih").T + self.gate_bias(0)
 
     @property
     def outputs(self) -> int:
@@ -106,13 +134,15 @@ def read_decoder(model: Any, architecture: Architecture) -> Decoder:
 class DecoderParts:
     """Writes the networks into any graph, in one precision."""
 
-    def __init__(self, decoder: Decoder, linear: Linear) -> None:
+    def __init__(self, decoder: Decoder, linear: Linear, look_up: LookUp) -> None:
         """
         Args:
             linear: how matrix products with weights are written.
+            look_up: how a row of a table of weights is written.
         """
         self._decoder = decoder
         self._linear = linear
+        self._look_up = look_up
 
     def project(self, nodes: Nodes, encoded: str) -> str:
         """Encoder output [B, D, T] -> what the joint adds of each frame, [B, T, J]."""
@@ -123,17 +153,20 @@ class DecoderParts:
     ) -> tuple[str, list[str], list[str]]:
         """The last tokens [B] and the states [B, H] of each layer -> what the joint adds of the hypothesis [B, J],
         and the new states."""
-        weights = self._decoder.prediction
-        x = nodes.add("Gather", nodes.constant(weights["embed.weight"]), targets, axis=0)
-        new_hidden, new_cell = [], []
-        for layer in range(self._decoder.layers):
-            name = "dec_rnn.lstm.{}_" + f"l{layer}"
+        decoder = self._decoder
+        # What the first layer's gates get from a token does not depend on anything else.
+        gates = nodes.add(
+            "Add",
+            self._look_up(nodes, decoder.token_gates, targets),
+            self._linear(nodes, hidden[0], decoder.gates(0, "weight_hh").T, None),
+        )
+        x, memory = _cell(nodes, gates, cell[0], decoder.hidden)
+        new_hidden, new_cell = [x], [memory]
+        for layer in range(1, decoder.layers):
             both = nodes.add("Concat", x, hidden[layer], axis=-1)
-            weight = np.concatenate([weights[name.format(w)].T for w in ("weight_ih", "weight_hh")])
-            bias = weights[name.format("bias_ih")] + weights[name.format("bias_hh")]
-            order = _gates_in_order(self._decoder.hidden)
-            gates = self._linear(nodes, both, weight[:, order], bias[order])
-            x, memory = _cell(nodes, gates, cell[layer], self._decoder.hidden)
+            weight = np.concatenate([decoder.gates(layer, f"weight_{of}") for of in ("ih", "hh")], axis=1)
+            gates = self._linear(nodes, both, weight.T, decoder.gate_bias(layer))
+            x, memory = _cell(nodes, gates, cell[layer], decoder.hidden)
             new_hidden.append(x)
             new_cell.append(memory)
         return self._product(nodes, x, "pred"), new_hidden, new_cell
@@ -146,12 +179,6 @@ class DecoderParts:
     def _product(self, nodes: Nodes, x: str, name: str) -> str:
         weights = self._decoder.joint
         return self._linear(nodes, x, weights[f"{name}.weight"].T, weights[f"{name}.bias"])
-
-
-def _gates_in_order(hidden: int) -> NDArray[np.int64]:
-    """Columns of torch's gates (input, forget, cell, output) such that the three with a sigmoid lie together."""
-    i, f, g, o = np.arange(4 * hidden).reshape(4, hidden)
-    return np.concatenate([i, f, o, g])
 
 
 def _cell(nodes: Nodes, gates: str, memory: str, hidden: int) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from parakeetd_convert.decoder import Decoder, DecoderParts, write_joint, write_
 from parakeetd_convert.decoder_loop import write_greedy
 from parakeetd_convert.errors import UnsupportedModel
 from parakeetd_convert.fastconformer import Encoder, write_fast_encoder
-from parakeetd_convert.quantize import float32_linear, int8_linear
+from parakeetd_convert.quantize import float32_linear, float32_look_up, int8_linear, int8_look_up
 from parakeetd_convert.toolchain import quiet
 from parakeetd_convert.writer import GraphWriter, WeightsFile
 
@@ -90,7 +90,9 @@ def decoder_weights(precision: Precision) -> str:
 
 def write_decoder_as(decoder: Decoder, precision: Precision, folder: Path) -> None:
     """Write the decoder graphs of a precision and the file of weights that they share."""
-    parts = DecoderParts(decoder, int8_linear if precision == "int8" else float32_linear)
+    as_int8 = (int8_linear, int8_look_up)
+    linear, look_up = as_int8 if precision == "int8" else (float32_linear, float32_look_up)
+    parts = DecoderParts(decoder, linear, look_up)
     with WeightsFile(folder / decoder_weights(precision)) as weights:
         for name, write in DECODER_GRAPHS.items():
             path = folder / graph_file(name, precision)

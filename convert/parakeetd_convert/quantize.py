@@ -1,4 +1,4 @@
-"""Matrix products in float32 and in dynamic int8."""
+"""Matrix products and tables in float32 and in int8."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def int8_linear(nodes: Nodes, x: str, weight: Floats, bias: Floats | None) -> st
     One fused operator: it quantises x once, multiplies in integers and scales to float32 as it writes.
     """
     quantised, scale = per_channel(weight)
-    zero_point = nodes.constant(np.zeros(len(scale), np.int8))
-    inputs = [x, nodes.constant(quantised), nodes.constant(scale), zero_point]
+    inputs = [x, nodes.constant(quantised), nodes.constant(scale)]
     if bias is not None:
-        inputs.append(nodes.constant(bias))
+        # The weights are symmetric: zero points of zero would only be subtracted.
+        inputs += ["", nodes.constant(bias)]
     return nodes.add("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)
 
 
@@ -34,3 +34,16 @@ def per_channel(weight: Floats, largest: int = 127) -> tuple[NDArray[np.int8], F
     scale = np.maximum(np.abs(weight).max(axis=0), np.float32(1e-12)) / np.float32(largest)
     quantised = np.clip(np.rint(weight / scale), -largest, largest).astype(np.int8)
     return quantised, scale.astype(np.float32)
+
+
+def float32_look_up(nodes: Nodes, table: Floats, rows: str) -> str:
+    """table[rows] in float32."""
+    return nodes.add("Gather", nodes.constant(table), rows, axis=0)
+
+
+def int8_look_up(nodes: Nodes, table: Floats, rows: str) -> str:
+    """table[rows] with int8 values per row."""
+    quantised, scale = per_channel(np.ascontiguousarray(table.T))
+    values = nodes.add("Gather", nodes.constant(quantised.T), rows, axis=0)
+    scales = nodes.add("Gather", nodes.constant(scale[:, None]), rows, axis=0)
+    return nodes.add("Mul", nodes.add("Cast", values, to=nodes.float_type), scales)
