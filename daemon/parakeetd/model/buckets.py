@@ -32,6 +32,11 @@ def bucket(samples: int) -> int:
     return max(1, -(-samples // step)) * step
 
 
+def padded(samples: int, most: int) -> int:
+    """The bucket, unless that is longer than the `most` samples that a model takes."""
+    return max(samples, min(bucket(samples), most))
+
+
 def usual_buckets() -> list[int]:
     """Every bucket up to `USUAL`, longest first: shorter ones then fit into memory that was taken already."""
     lengths = [bucket(1)]

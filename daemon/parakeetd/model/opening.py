@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from parakeetd.errors import BundleError
-from parakeetd.model.buckets import bucket
+from parakeetd.model.buckets import padded
 from parakeetd.model.bundle import LOG_MEL_GRAPH, TOKENS, Bundle, Precision, graph_file
 from parakeetd.model.decoders import Decoders
 from parakeetd.model.features import LogMel
@@ -37,7 +37,9 @@ def open_parts(
     architecture = bundle.manifest.architecture
     chosen = bundle.precision_for(device, precision)
     if precision not in (None, chosen):
-        log.warning("%s: the GPU runs %s: %s has no products for it", bundle.name, chosen, precision)
+        log.warning(
+            "%s on the GPU: %s has no fast products there, %s is used", bundle.name, precision, chosen
+        )
     tokens, log_mel = bundle.checked([TOKENS, LOG_MEL_GRAPH])
     vocabulary = Vocabulary.read(tokens)
     if vocabulary.blank != architecture.vocabulary:
@@ -51,7 +53,8 @@ def open_parts(
         vocabulary,
         LogMel(
             open_session(log_mel, device, threads=threads),
-            partial(_on_gpu, most=architecture.max_samples) if device == "cuda" else int,
+            # On a CPU a shape costs nothing, and padding does.
+            partial(padded, most=architecture.max_samples) if device == "cuda" else int,
         ),
         _open(bundle, "encoder-model", chosen, device, threads),
         Decoders(
@@ -62,11 +65,6 @@ def open_parts(
             ctc_head=_open(bundle, "ctc-model", "fp32", device, 1) if architecture.ctc else None,
         ),
     )
-
-
-def _on_gpu(samples: int, most: int) -> int:
-    """The length that a batch is padded to on a GPU."""
-    return max(samples, min(bucket(samples), most))
 
 
 def _open(bundle: Bundle, graph: str, precision: Precision, device: Device, threads: int) -> Session:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakeetd.audio import SAMPLE_RATE
-from parakeetd.model.buckets import MOST_KEPT, STEP, USUAL, bucket, is_unusual, usual_buckets
+from parakeetd.model.buckets import MOST_KEPT, STEP, USUAL, bucket, is_unusual, padded, usual_buckets
 
 lengths = st.integers(1, 600 * SAMPLE_RATE)
 
@@ -38,3 +38,9 @@ def test_eight_utterances_of_20_seconds_are_usual_and_a_minute_for_each_is_not()
     assert not is_unusual(8 * bucket(20 * SAMPLE_RATE))
     assert is_unusual(8 * 60 * SAMPLE_RATE)
     assert MOST_KEPT > USUAL
+
+
+@given(lengths, lengths)
+def test_nothing_is_padded_beyond_what_the_model_takes_or_cut(samples: int, most: int) -> None:
+    assert samples <= padded(samples, most) <= max(samples, most)
+    assert padded(samples, most) in (samples, most, bucket(samples))

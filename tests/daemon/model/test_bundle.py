@@ -56,7 +56,14 @@ def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["encoder-model.onnx", "decoder_joint-model.onnx", "tokens.txt", "preprocessor.onnx"]
+    "name",
+    [
+        "encoder-model.onnx",
+        "prediction-model.onnx",
+        "decoder-model.onnx.data",
+        "tokens.txt",
+        "preprocessor.onnx",
+    ],
 )
 def test_a_changed_byte_is_found_in_the_file_it_is_in(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 
 from parakeetd.errors import DeviceError
-from parakeetd.model.sessions import Device, cuda_reason, open_session, physical_cores, probe
+from parakeetd.model import sessions
+from parakeetd.model.bundle import EMBEDDED
+from parakeetd.model.sessions import Device, cuda_reason, on_host, open_session, physical_cores, probe
 
 MISSING_LIBRARY = (
     "\x1b[1;31m2026-11-22 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] FAIL : Failed to load "
@@ -57,3 +60,31 @@ def test_a_graph_that_is_none_is_an_error_of_its_device() -> None:
 
 def test_physical_cores_are_at_most_the_allowed_ones() -> None:
     assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_what_a_graph_leaves_on_the_device_is_the_next_ones_input() -> None:
+    encoded = np.random.default_rng(0).standard_normal((2, 160, 9)).astype(np.float32)
+    projection = open_session(EMBEDDED / "projection-model.onnx", "cpu", threads=1)
+    joint = open_session(EMBEDDED / "joint-model.onnx", "cpu", threads=1)
+    prediction = np.zeros((2, projection.run({"encoder_outputs": encoded})[0].shape[2]), np.float32)
+    [frames] = projection.run_on_device({"encoder_outputs": encoded}, ["frames"])
+    assert frames.shape()[:2] == [2, 9]
+    [logits] = joint.run_on_device({"frames": frames, "prediction": prediction}, ["logits"], shrink=True)
+    [expected] = joint.run({"frames": on_host(frames), "prediction": prediction})
+    np.testing.assert_array_equal(on_host(logits), expected)
+
+
+def test_an_array_that_lies_otherwise_in_memory_is_bound_by_its_values() -> None:
+    projection = open_session(EMBEDDED / "projection-model.onnx", "cpu", threads=1)
+    encoded = np.random.default_rng(0).standard_normal((1, 9, 160)).astype(np.float32).transpose(0, 2, 1)
+    [frames] = projection.run_on_device({"encoder_outputs": encoded}, ["frames"])
+    [expected] = projection.run({"encoder_outputs": encoded.copy()})
+    np.testing.assert_allclose(frames.numpy(), expected, atol=1e-5)
+
+
+def test_only_an_unusual_run_on_a_gpu_gives_memory_back() -> None:
+    options = sessions._run_options("cuda", shrink=True)
+    assert options is not None
+    assert options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "gpu:0"
+    assert sessions._run_options("cuda", shrink=False) is None
+    assert sessions._run_options("cpu", shrink=True) is None
