@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,7 @@ from parakeetd.model.bundle import find_bundle, installed_names
 
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, path, precisions and more.")
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Also print where each comes from and what verification measured."
-)
+@click.option("-v", "--verbose", is_flag=True, help="Also print where each comes from and what was measured.")
 @options.MODELS
 def command(as_json: bool, verbose: bool, models: Path | None) -> None:
     """List the installed models, with their precisions, sizes and languages.
@@ -49,7 +48,7 @@ def command(as_json: bool, verbose: bool, models: Path | None) -> None:
 
 
 def _measured(row: dict[str, Any]) -> Iterator[str]:
-    """What is known of a model, a line each: its source, its sizes, and how close to NeMo each check found it."""
+    """What is known of a model, a line each: source, sizes, how close to NeMo it is, how it is decoded."""
     yield f"made from {row['source']} (sha256 {row['source_sha256']})"
     head = "a CTC head" if row["ctc"] else "no CTC head"
     yield f"{row['layers']} layers, {row['vocabulary']} tokens, {row['mels']} mels, {head}"
@@ -58,6 +57,16 @@ def _measured(row: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: " + ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
         else:
             yield f"{name}: {_shown(value)}"
+    for device, by_batch in row["decoding"].items():
+        forms = (f"{_form(decoding)} from {rows}" for rows, decoding in by_batch.items())
+        yield f"decoding on {device}, by pieces at once: {', '.join(forms)}"
+    if not row["decoding"]:
+        yield "decoding: not measured, the daemon's own choice"
+
+
+def _form(decoding: dict[str, Any]) -> str:
+    ahead = f" {decoding['look_ahead']} frames ahead" if decoding["form"] == "steps" else ""
+    return f"{decoding['form']}{ahead} ({decoding['milliseconds']:.3g} ms)"
 
 
 def _shown(value: Any) -> str:
@@ -83,4 +92,8 @@ def _row(name: str, folder: Path) -> dict[str, Any]:
         "mels": manifest.architecture.mels,
         "ctc": manifest.architecture.ctc,
         "verification": dict(manifest.verification),
+        "decoding": {
+            device: {rows: dataclasses.asdict(decoding) for rows, decoding in by_batch.items()}
+            for device, by_batch in manifest.decoding.items()
+        },
     }

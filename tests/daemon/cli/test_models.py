@@ -41,6 +41,27 @@ def test_verbose_shows_what_verification_measured(parakeetd: Command, models: Pa
         assert f"{check}: {figure:.3g}" in shown
 
 
+def test_verbose_shows_how_each_batch_is_decoded(parakeetd: Command, models: Path) -> None:
+    file = models / "mine" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["decoding"] = {
+        "cpu": {"1": {"form": "steps", "look_ahead": 4, "milliseconds": 18.04}},
+        "cuda": {"1": {"form": "loop", "milliseconds": 7.0}, "8": {"form": "loop", "milliseconds": 9.5}},
+    }
+    file.write_text(json.dumps(manifest))
+    shown = parakeetd("models", "--verbose", "--models", models).out
+    assert "decoding on cpu, by pieces at once: steps 4 frames ahead (18 ms) from 1\n" in shown
+    assert "decoding on cuda, by pieces at once: loop (7 ms) from 1, loop (9.5 ms) from 8\n" in shown
+    [_, mine] = json.loads(parakeetd("models", "--json", "--models", models).out)
+    assert mine["decoding"]["cpu"]["1"]["look_ahead"] == 4
+
+
+def test_verbose_says_where_nobody_measured_the_decoding(parakeetd: Command, models: Path) -> None:
+    file = models / "mine" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"decoding": {}}))
+    assert "decoding: not measured" in parakeetd("models", "--verbose", "--models", models).out
+
+
 def test_a_model_in_the_users_folder_is_found(parakeetd: Command, models: Path, env: dict[str, str]) -> None:
     folder = Path(env["HOME"]) / ".local/share/parakeetd/models"
     folder.parent.mkdir(parents=True)
