@@ -58,7 +58,7 @@ def command(
     models: Path | None,
     device: str | None,
     config_file: Path | None,
-    seconds: float,
+    seconds: int,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
@@ -99,7 +99,7 @@ def rtfx(point: Point) -> float:
 
 
 def _measured(
-    bundle: Bundle, settings: DeviceSettings, seconds: float, serve: list[str], *, only_gpu: bool
+    bundle: Bundle, settings: DeviceSettings, seconds: int, serve: list[str], *, only_gpu: bool
 ) -> Report:
     factories = recognizers(bundle, settings)
     if only_gpu:

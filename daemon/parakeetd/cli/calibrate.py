@@ -47,7 +47,7 @@ def command(
     models: Path | None,
     device: str | None,
     config_file: Path | None,
-    seconds: float,
+    seconds: int,
     as_json: bool,
     plot: Path | None,
 ) -> None:

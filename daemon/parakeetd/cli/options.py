@@ -36,8 +36,8 @@ CONFIG = click.option(
 )
 SECONDS = click.option(
     "--seconds",
-    type=click.FloatRange(1.0, 3600.0),
-    default=60.0,
+    type=click.IntRange(1, 3600),
+    default=60,
     show_default=True,
     metavar="N",
     help="About how long to measure; below 20 s, fewer lengths and batches are.",

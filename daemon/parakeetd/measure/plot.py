@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import pygal
-from pygal.style import Style
 
 from parakeetd.model.sessions import Device
 from parakeetd.routing.calibration import Calibration, Point
 
 NAMES: Mapping[Device, str] = {"cpu": "CPU", "cuda": "GPU"}
 
-_STYLE = Style(
-    background="white",
-    plot_background="white",
-    colors=("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222", "#999999"),
-    font_family="sans-serif",
-)
-"""Colours that can be told apart without seeing red or green (Okabe and Ito)."""
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222", "#999999")
+"""They can be told apart without seeing red or green (Okabe and Ito)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,11 @@ def speed_plot(bundle: str, points: Sequence[Point], rtfx: Callable[[Point], flo
 
 
 def _render(title: str, x_title: str, y_title: str, lines: Sequence[Line], mark: Line | None) -> bytes:
-    # Left alone, pygal links its script for tooltips from its own site.
-    chart: Any = pygal.XY(
+    xy, style = _library()
+    chart = xy(
+        # Left alone, it links a script for tooltips from its own site.
         js=(),
-        style=_STYLE,
+        style=style(background="white", plot_background="white", colors=_COLOURS, font_family="sans-serif"),
         title=title,
         x_title=x_title,
         y_title=y_title,
@@ -87,3 +81,15 @@ def _render(title: str, x_title: str, y_title: str, lines: Sequence[Line], mark:
         chart.add(mark.name, list(mark.values), stroke=False, dots_size=8)
     rendered: bytes = chart.render()
     return rendered
+
+
+def _library() -> tuple[Any, Any]:
+    """Chart and style of the library, loaded when something is drawn."""
+    before = list(sys.meta_path)
+    import pygal
+    from pygal.style import Style
+
+    # It would take part in every import from now on, to find map charts that are packages of their own, in a way that
+    # Python 3.11 warns of and later versions pass over.
+    sys.meta_path[:] = before
+    return pygal.XY, Style
