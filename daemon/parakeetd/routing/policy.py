@@ -28,8 +28,11 @@ OPENING_SECONDS: Mapping[Device, float] = {"cpu": 3.0, "cuda": 6.0}
 INTERIM_USEFUL_SECONDS = 1.5
 """An interim that would be answered later than this after its audio is not computed: newer audio is there by then."""
 
-HORIZON = 128
+HORIZON = 64
 """Pieces that a plan looks at. Finals behind them are planned when their turn is nearer; interims are too late."""
+
+OPEN_BATCHES = 8
+"""Batches of a device that a plan still adds to, the newest: about as many as there are lengths that do not mix."""
 
 RATIO_WEIGHT = 0.3
 """Weight of the newest measurement in a device's ratio."""
@@ -135,28 +138,37 @@ class Timeline(Generic[P]):
     estimate: Estimate
     limits: BatchLimits
     batches: list[Batch[P]] = field(default_factory=list)
+    _ends: list[float] = field(default_factory=list)
+    """When each is predicted to be computed, seconds from now."""
 
     def time(self, seconds: float, count: int) -> float:
         """Predicted seconds of a batch here."""
         return self.state.ratio * self.estimate(self.state.device, seconds, count)
 
-    def offer(self, piece: P) -> tuple[float, Batch[P] | None, float]:
-        """When this device would have computed the piece: seconds from now, the batch that it would join (None for one
-        of its own), and the predicted seconds of that batch."""
-        ends = self.state.free_in
-        for batch in self.batches:
+    def offer(self, piece: P) -> tuple[float, int, float]:
+        """When this device would have computed the piece: seconds from now, the index of the batch that it would be
+        in (one past the last for one of its own), and the predicted seconds of that batch."""
+        for index in range(max(0, len(self.batches) - OPEN_BATCHES), len(self.batches)):
+            batch = self.batches[index]
             predicted = joined(batch, piece, self.time, self.limits)
             if predicted is not None:
-                return ends + predicted, batch, predicted
-            ends += batch.predicted
+                return self._ends[index] - batch.predicted + predicted, index, predicted
         predicted = self.time(piece.seconds, 1)
-        return ends + predicted, None, predicted
+        return (
+            (self._ends[-1] if self._ends else self.state.free_in) + predicted,
+            len(self.batches),
+            predicted,
+        )
 
-    def place(self, piece: P, batch: Batch[P] | None, predicted: float) -> None:
-        if batch is None:
+    def place(self, piece: P, index: int, predicted: float) -> None:
+        """Do as offered."""
+        if index == len(self.batches):
+            self._ends.append((self._ends[-1] if self._ends else self.state.free_in) + predicted)
             self.batches.append(Batch([piece], predicted))
-        else:
-            batch.add(piece, predicted)
+            return
+        later = predicted - self.batches[index].predicted
+        self._ends[index:] = [end + later for end in self._ends[index:]]
+        self.batches[index].add(piece, predicted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +210,9 @@ def plan(
             continue
         able = candidates(piece.seconds, devices, tried=piece.tried, threshold_seconds=threshold_seconds)
         offers = [(timelines[state.device], timelines[state.device].offer(piece)) for state in able]
-        timeline, (finish, batch, predicted) = min(offers, key=lambda offer: offer[1][0])
+        timeline, (finish, index, predicted) = min(offers, key=lambda offer: offer[1][0])
         if not piece.final and now - piece.submitted + finish > INTERIM_USEFUL_SECONDS:
             too_late.append(piece)
         else:
-            timeline.place(piece, batch, predicted)
+            timeline.place(piece, index, predicted)
     return Plan({device: timeline.batches for device, timeline in timelines.items()}, too_late)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic
 
 from parakeetd.errors import Overloaded
@@ -84,7 +85,7 @@ class Schedule(Generic[P]):
         max_queued: int = 256,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self.estimate = estimate or default_estimate()
+        self.estimate = _remembered(estimate or default_estimate())
         self.waiting: list[P] = []
         """Accepted and not begun."""
         self.dropped: list[tuple[P, str]] = []
@@ -103,7 +104,7 @@ class Schedule(Generic[P]):
 
     def use_estimate(self, estimate: Estimate) -> None:
         """Predict by this from now on; what was learned about the old one does not count."""
-        self.estimate = estimate
+        self.estimate = _remembered(estimate)
         for record in self._records.values():
             record.speed = Speed()
 
@@ -126,8 +127,6 @@ class Schedule(Generic[P]):
             self._gap_seconds += GAP_WEIGHT * (gap - self._gap_seconds)
             self._last_final = now
         self.waiting.append(piece)
-        if not piece.final:
-            self._drop_late(self._plan(now, as_if_open=self._records))
 
     def step(self, device: Device, now: float) -> Step[P]:
         """What this device, which is free, should do; it counts as doing that from now on."""
@@ -137,7 +136,7 @@ class Schedule(Generic[P]):
         if not self.waiting:
             return Step(wait_seconds=self._look_again(device, now))
         # An engine is opened when it would be of use if it were open; until it is, others do the work.
-        made = self._plan(now, as_if_open=(device,))
+        made = self._plan(now, as_if_open=device)
         self._drop_late(made)
         batches = made.batches[device]
         if not batches:
@@ -226,10 +225,10 @@ class Schedule(Generic[P]):
         """Its real over predicted times of late."""
         return self._records[device].speed.at(now)
 
-    def _plan(self, now: float, as_if_open: Collection[Device]) -> Plan[P]:
+    def _plan(self, now: float, as_if_open: Device) -> Plan[P]:
         return plan(
             self.waiting,
-            [self._state(device, now, as_if_open=device in as_if_open) for device in self._records],
+            [self._state(device, now, as_if_open=device == as_if_open) for device in self._records],
             self.estimate,
             now=now,
             limits=self._limits,
@@ -317,6 +316,16 @@ class Schedule(Generic[P]):
         self.dropped += [(piece, why) for piece in pieces]
         if dropped:
             self.waiting = [piece for piece in self.waiting if id(piece) not in dropped]
+
+
+def _remembered(estimate: Estimate) -> Estimate:
+    """The estimate by tenths of a second, since plans ask for the same again and again."""
+
+    @lru_cache(maxsize=4096)
+    def at_tenths(device: Device, tenths: int, count: int) -> float:
+        return estimate(device, tenths / 10, count)
+
+    return lambda device, seconds, count: at_tenths(device, max(1, round(seconds * 10)), count)
 
 
 def _hung_after(record: _Record[P]) -> float:

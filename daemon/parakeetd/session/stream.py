@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -56,6 +57,8 @@ class LiveStream:
         self._interim_at = 0.0
         """Stream position in seconds of the last interim or final."""
         self._last_interim: asyncio.Future[Routed] | None = None
+        self._last_answer: Future[Routed] | None = None
+        """What the router gave for it; knows whether its computing has begun."""
 
     async def results(self) -> AsyncGenerator[Result, None]:
         """Finals at each endpoint, and interims between them when asked for; nothing for segments without text."""
@@ -124,21 +127,30 @@ class LiveStream:
             stop.cancel()
 
     async def _submit(self, segment: Segment) -> None:
-        routed = asyncio.wrap_future(
-            self._router.submit(segment.samples, final=segment.final, decode=self._decode)
-        )
+        answer = self._router.submit(segment.samples, final=segment.final, decode=self._decode, stream=self)
+        routed = asyncio.wrap_future(answer)
         self._unanswered.add(routed)
-        routed.add_done_callback(self._unanswered.discard)
-        if self._last_interim is not None:
-            # A newer hypothesis is on its way; if the old one has not been computed yet, nobody needs it.
+        routed.add_done_callback(self._answered)
+        if segment.final and self._last_interim is not None:
+            # The final hypothesis is on its way: if the interim has not been computed yet, nobody needs it.
             self._last_interim.cancel()
-        self._last_interim = None if segment.final else routed
+        self._last_interim, self._last_answer = (None, None) if segment.final else (routed, answer)
         self._interim_at = self._cutter.seconds
         await self._queue.put(_UnderWay(segment, routed, self._cutter.seconds))
+
+    def _answered(self, routed: asyncio.Future[Routed]) -> None:
+        self._unanswered.discard(routed)
+        if not routed.cancelled():
+            # Looked at here, since the caller may have left: asyncio reports exceptions that nobody has seen.
+            routed.exception()
 
     async def _maybe_interim(self) -> None:
         if not self._interim or self._cutter.seconds - self._interim_at < INTERIM_SECONDS:
             return
-        # One at a time, and none while a final waits: an interim only uses time that nobody else wants.
-        if not self._unanswered and (segment := self._cutter.open_segment()) is not None:
+        # None while a final is under way: an interim only uses time that nobody else wants. An interim that has not
+        # begun gives its place to the newer one.
+        under_way = set(self._unanswered)
+        if self._last_answer is not None and not self._last_answer.running():
+            under_way.discard(self._last_interim)
+        if not under_way and (segment := self._cutter.open_segment()) is not None:
             await self._submit(segment)
