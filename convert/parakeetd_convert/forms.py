@@ -28,7 +28,7 @@ def measure(bundle: Bundle, step: Step) -> Mapping[str, Mapping[str, Decoding]]:
     """
     rate = bundle.manifest.architecture.sample_rate
     speech = np.concatenate([clip.samples for clip in shipped_speech(rate)])
-    measured = {}
+    measured: dict[str, Mapping[str, Decoding]] = {}
     for device in usable_devices():
         try:
             with step(f"Measuring the decoder on {device}"):
