@@ -139,7 +139,8 @@ def measure(
             times[cell].append(seconds)
             progress.add(seconds)
     return tuple(
-        Point(cell.device, cell.seconds, cell.batch, statistics.median(taken))
+        # The lower one of the middle two: a disturbance only adds.
+        Point(cell.device, cell.seconds, cell.batch, statistics.median_low(taken))
         for cell, taken in sorted(
             times.items(), key=lambda item: (item[0].device, item[0].batch, item[0].seconds)
         )
@@ -159,24 +160,25 @@ def _first_pass(
     except Exception as error:
         raise DeviceError(device, f"cannot run the model: {error}") from error
     times: dict[Cell, list[float]] = {}
+    costs: dict[Cell, float] = {}
     for batch in plan.batches:
         for seconds in plan.lengths:
             cell = Cell(seconds, batch, device)
-            expected = _expected(cell, {known: taken[0] for known, taken in times.items()}, plan)
+            expected = _expected(cell, costs, plan)
             if cell != smallest and (
                 expected is None or expected > plan.longest_seconds(batch) or not fits(cell)
             ):
                 break
             try:
-                progress.add(run(cell))
-                taken = run(cell)
+                first, taken = run(cell), run(cell)
             except Stopped:
                 raise
             except Exception:
                 # Too little memory on the device: nothing larger is tried.
                 break
-            progress.add(taken)
+            progress.add(first + taken)
             times[cell] = [taken]
+            costs[cell] = min(first, taken)
     if not times:
         raise DeviceError(device, "ran the model once and failed then")
     return times

@@ -196,13 +196,17 @@ class _Table:
         for batch in batches:
             rows = sorted((p.seconds, p.median_seconds) for p in points if p.batch == batch)
             lengths, times = np.array(rows).T
-            # A longer segment never takes less: where the clock says so, it was disturbed.
-            curves.append((lengths, np.maximum.accumulate(times)))
+            curves.append((lengths, _monotone(times)))
         return cls(np.array(batches, np.float64), tuple(curves))
 
     def at(self, seconds: float) -> NDArray[np.float64]:
         """Time of each batch size at this length, ascending."""
-        return np.maximum.accumulate([_on(lengths, times, seconds) for lengths, times in self.curves])
+        return _monotone(np.array([_on(lengths, times, seconds) for lengths, times in self.curves]))
+
+
+def _monotone(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times that never fall. What took longer than something larger was disturbed: nothing is too fast by accident."""
+    return np.minimum.accumulate(times[::-1])[::-1]
 
 
 def _on(lengths: NDArray[np.float64], times: NDArray[np.float64], seconds: float) -> float:

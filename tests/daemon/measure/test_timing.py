@@ -89,6 +89,17 @@ def test_a_slow_machine_measures_less_and_still_every_length_that_it_can() -> No
     assert spent < 2 * plan.budget_seconds
 
 
+def test_one_hiccup_does_not_end_a_row() -> None:
+    runs: Counter[Cell] = Counter()
+
+    def stalling(cell: Cell) -> float:
+        runs[cell] += 1
+        return 100.0 if (cell.seconds, runs[cell]) == (3.0, 2) else 0.01
+
+    points = measure(stalling, ["cpu"], Plan(batches=(1,)))
+    assert [point.seconds for point in points] == list(Plan().lengths)
+
+
 def test_quick_measuring_stays_near_its_time() -> None:
     for speed in (2.0, 10.0, 100.0, 3000.0):
         machine = Machine(partial(at_speed, speed))
