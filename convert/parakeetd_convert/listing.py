@@ -61,8 +61,7 @@ def _installed(name: str, models: Path) -> Bundle | str:
 def _state(installed: Bundle | str | None) -> str:
     if installed is None or isinstance(installed, str):
         return installed or "no"
-    megabytes = sum(entry.bytes for entry in installed.manifest.files.values()) / 1e6
-    return f"{_size(megabytes)} ({', '.join(installed.manifest.precisions)})"
+    return f"{_size(installed.bytes_on_disk / 1e6)} ({', '.join(installed.manifest.precisions)})"
 
 
 def _size(megabytes: float) -> str:

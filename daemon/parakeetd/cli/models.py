@@ -84,7 +84,7 @@ def _row(name: str, folder: Path) -> dict[str, Any]:
         "path": str(bundle.path),
         "precisions": list(manifest.precisions),
         "languages": list(manifest.languages),
-        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "bytes": bundle.bytes_on_disk,
         "source": manifest.source.file,
         "source_sha256": manifest.source.sha256,
         "layers": manifest.architecture.layers,

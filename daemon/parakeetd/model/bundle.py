@@ -164,6 +164,12 @@ class Bundle:
             return fastest if fastest in has else "fp32"
         return wanted
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """What the bundle's files take; one that has two names, as for another engine, counts once."""
+        files = [(self.path / name).stat() for name in self.manifest.files if (self.path / name).is_file()]
+        return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
+
     def forms(self, precision: Precision) -> tuple[Form, ...]:
         """The forms of the transducer decoder whose graphs the bundle has in a precision."""
         return tuple(

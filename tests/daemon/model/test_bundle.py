@@ -143,3 +143,15 @@ def test_the_embedded_model_is_always_installed(tmp_path: Path) -> None:
 def test_unfinished_conversions_are_not_installed(bundle: Path) -> None:
     shutil.copytree(EMBEDDED, bundle.parent / ".mine.partial-1")
     assert installed_names(bundle.parent) == ["demo", "mine"]
+
+
+def test_a_file_with_two_names_takes_its_place_on_disk_once(bundle: Path) -> None:
+    whole = Bundle.read(bundle).bytes_on_disk
+    assert whole == sum(entry.bytes for entry in Bundle.read(bundle).manifest.files.values())
+    (bundle / "encoder.onnx.data").hardlink_to(bundle / "encoder-model.onnx.data")
+
+    def add(manifest: dict[str, Any]) -> None:
+        manifest["files"]["encoder.onnx.data"] = manifest["files"]["encoder-model.onnx.data"]
+
+    change_manifest(bundle, add)
+    assert Bundle.read(bundle).bytes_on_disk == whole
