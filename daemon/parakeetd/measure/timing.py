@@ -21,8 +21,11 @@ from parakeetd.routing.worker import DEFAULT_DECODING
 
 LENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 BATCHES = (1, 2, 4, 8)
+GPU_BATCHES = (16, 32)
+"""Beyond those: a CPU has long been busy with all it has."""
 SHORT_LENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
 SHORT_BATCHES = (1, 4)
+SHORT_GPU_BATCHES = (16,)
 SHORT_SECONDS = 20.0
 """With less time than this, fewer lengths and batches are measured."""
 
@@ -59,6 +62,8 @@ class Plan:
     """Ascending."""
     batches: tuple[int, ...] = BATCHES
     """Ascending, from 1."""
+    gpu_batches: tuple[int, ...] = GPU_BATCHES
+    """Ascending; those that only a GPU is given."""
     rounds: int = 7
     """Times that a batch is run at most."""
     favour: float = 3.0
@@ -68,8 +73,12 @@ class Plan:
     def within(cls, seconds: float) -> Plan:
         """The most that can be measured in about so many seconds."""
         if seconds < SHORT_SECONDS:
-            return cls(seconds, SHORT_LENGTHS, SHORT_BATCHES)
+            return cls(seconds, SHORT_LENGTHS, SHORT_BATCHES, SHORT_GPU_BATCHES)
         return cls(seconds)
+
+    def batches_on(self, device: Device) -> tuple[int, ...]:
+        """Sizes of batches for a device, ascending."""
+        return self.batches + (self.gpu_batches if device == "cuda" else ())
 
     def longest_seconds(self, batch: int) -> float:
         """What would take longer than this is left out: the table says by its neighbours how it would be."""
@@ -161,7 +170,7 @@ def _first_pass(
         raise DeviceError(device, f"cannot run the model: {error}") from error
     times: dict[Cell, list[float]] = {}
     costs: dict[Cell, float] = {}
-    for batch in plan.batches:
+    for batch in plan.batches_on(device):
         for seconds in plan.lengths:
             cell = Cell(seconds, batch, device)
             expected = _expected(cell, costs, plan)
@@ -193,9 +202,10 @@ def _expected(cell: Cell, costs: Mapping[Cell, float], plan: Plan) -> float | No
         if shorter not in costs:
             return None
         found.append(costs[shorter] * cell.seconds / shorter.seconds)
-    at = plan.batches.index(cell.batch)
+    batches = plan.batches_on(cell.device)
+    at = batches.index(cell.batch)
     if at:
-        smaller = Cell(cell.seconds, plan.batches[at - 1], cell.device)
+        smaller = Cell(cell.seconds, batches[at - 1], cell.device)
         if smaller not in costs:
             return None
         found.append(costs[smaller] * cell.batch / smaller.batch)

@@ -7,13 +7,12 @@ A table holds for the machine and the bundle it was measured on and for no other
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from parakeetd.model.bundle import Precision
 from parakeetd.model.sessions import Device
@@ -88,7 +87,7 @@ class Calibration:
             ):
                 raise ValueError(f"impossible times: {point}")
 
-    @property
+    @cached_property
     def devices(self) -> tuple[Device, ...]:
         """Devices with times."""
         found = {point.device for point in self.points}
@@ -108,12 +107,9 @@ class Calibration:
             KeyError: the device was not measured.
         """
         table = self._tables[device]
-        largest = int(table.batches[-1])
-        turns, rest = divmod(max(batch, 1), largest)
+        turns, rest = divmod(max(batch, 1), int(table.batches[-1]))
         times = table.at(seconds)
-        # A batch of none takes no time.
-        total = turns * float(times[-1])
-        return total + (float(np.interp(rest, table.batches, times)) if rest else 0.0)
+        return turns * times[-1] + (_interpolated(rest, table.batches, times) if rest else 0.0)
 
     def crossover(self) -> float | None:
         """Length in seconds from which a single segment is faster on the GPU; 0 if it always is, None if never.
@@ -182,11 +178,12 @@ _DEVICE_FIELDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One device's times, made monotone."""
+    """One device's times, made monotone. Plain lists: the router asks hundreds of times when it plans, and NumPy takes
+    ten times as long for so few numbers."""
 
-    batches: NDArray[np.float64]
+    batches: list[float]
     """Ascending; the first is 1."""
-    curves: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
+    curves: list[tuple[list[float], list[float]]]
     """Lengths and times for each batch size."""
 
     @classmethod
@@ -195,35 +192,48 @@ class _Table:
         curves = []
         for batch in batches:
             rows = sorted((p.seconds, p.median_seconds) for p in points if p.batch == batch)
-            lengths, times = np.array(rows).T
-            curves.append((lengths, _monotone(times)))
-        return cls(np.array(batches, np.float64), tuple(curves))
+            curves.append(([length for length, _ in rows], _monotone([time for _, time in rows])))
+        return cls([float(batch) for batch in batches], curves)
 
-    def at(self, seconds: float) -> NDArray[np.float64]:
+    def at(self, seconds: float) -> list[float]:
         """Time of each batch size at this length, ascending."""
-        return _monotone(np.array([_on(lengths, times, seconds) for lengths, times in self.curves]))
+        return _monotone([_on(lengths, times, seconds) for lengths, times in self.curves])
 
 
-def _monotone(times: NDArray[np.float64]) -> NDArray[np.float64]:
+def _monotone(times: Sequence[float]) -> list[float]:
     """Times that never fall. What took longer than something larger was disturbed: nothing is too fast by accident."""
-    return np.minimum.accumulate(times[::-1])[::-1]
+    return list(accumulate(reversed(times), min))[::-1]
 
 
-def _on(lengths: NDArray[np.float64], times: NDArray[np.float64], seconds: float) -> float:
+def _interpolated(at: float, places: Sequence[float], values: Sequence[float]) -> float:
+    """Linear between places, the first value before them and the last one behind."""
+    right = bisect_right(places, at)
+    if right == 0:
+        return values[0]
+    if right == len(places):
+        return values[-1]
+    share = (at - places[right - 1]) / (places[right] - places[right - 1])
+    return values[right - 1] + share * (values[right] - values[right - 1])
+
+
+def _on(lengths: Sequence[float], times: Sequence[float], seconds: float) -> float:
     """A curve at a length; `Calibration.predict` says how it goes on at its ends."""
-    if seconds <= lengths[-1] or len(lengths) == 1:
-        # One length says nothing of others but that they take their share.
-        beyond = max(1.0, seconds / float(lengths[-1]))
-        return float(np.interp(seconds, lengths, times)) * beyond
+    if seconds <= lengths[-1]:
+        return _interpolated(seconds, lengths, times)
+    if len(lengths) == 1:
+        # One length says nothing of longer ones but that they take their share.
+        return times[0] * seconds / lengths[0]
     last = (times[-1] - times[-2]) / (lengths[-1] - lengths[-2])
     whole = (times[-1] - times[0]) / (lengths[-1] - lengths[0])
-    return float(times[-1] + max(last, whole) * (seconds - lengths[-1]))
+    return times[-1] + max(last, whole) * (seconds - lengths[-1])
 
 
 def estimate_of(calibration: Calibration) -> Estimate:
     """The router's predictions by a table; by the defaults for a device that is not in it."""
     guess = default_estimate()
 
+    # The router asks for the same segments each time that it plans.
+    @lru_cache(maxsize=4096)
     def estimate(device: Device, seconds: float, count: int) -> float:
         if device in calibration.devices:
             return calibration.predict(device, seconds, count)

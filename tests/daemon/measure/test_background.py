@@ -18,7 +18,7 @@ from parakeetd.routing.calibration import Point
 from parakeetd.routing.fake import FakeEngine
 
 PATIENCE_SECONDS = 30.0
-SMALL = Plan(budget_seconds=1.0, lengths=(0.5, 1.0), batches=(1, 2), rounds=2)
+SMALL = Plan(budget_seconds=1.0, lengths=(0.5, 1.0), batches=(1, 2), gpu_batches=(), rounds=2)
 PIECE = [np.ones(SAMPLE_RATE, np.float32)]
 OPTIONS = [DecodeOptions()]
 

@@ -50,7 +50,10 @@ def test_every_length_and_batch_is_measured_on_every_device() -> None:
     plan = Plan()
     points = measure(Machine(quick), BOTH, plan)
     assert cells(points) == {
-        Cell(seconds, batch, device) for seconds in plan.lengths for batch in plan.batches for device in BOTH
+        Cell(seconds, batch, device)
+        for seconds in plan.lengths
+        for device in BOTH
+        for batch in plan.batches_on(device)
     }
     for point in points:
         assert point.median_seconds == pytest.approx(quick(Cell(point.seconds, point.batch, point.device)))
@@ -58,7 +61,7 @@ def test_every_length_and_batch_is_measured_on_every_device() -> None:
 
 def test_devices_take_turns_after_the_warm_up() -> None:
     machine = Machine(quick)
-    measure(machine, BOTH, Plan(lengths=(1.0, 2.0), batches=(1,)))
+    measure(machine, BOTH, Plan(lengths=(1.0, 2.0), batches=(1,), gpu_batches=()))
     one_round = [(cell.seconds, cell.device) for cell in machine.ran[-4:]]
     assert one_round == [(1.0, "cpu"), (1.0, "cuda"), (2.0, "cpu"), (2.0, "cuda")]
     assert machine.ran[-4:] == machine.ran[-8:-4]
@@ -72,7 +75,7 @@ def test_first_runs_do_not_count_and_hiccups_do_not_tell() -> None:
         # Libraries load in the first run; in the fourth another program was busy.
         return 0.01 * (20.0 if runs[cell] == 1 else 5.0 if runs[cell] == 4 else 1.0)
 
-    points = measure(slow_at_first, ["cuda"], Plan(lengths=(1.0, 2.0), batches=(1,)))
+    points = measure(slow_at_first, ["cuda"], Plan(lengths=(1.0, 2.0), batches=(1,), gpu_batches=()))
     assert [point.median_seconds for point in points] == [0.01, 0.01]
 
 
@@ -123,7 +126,7 @@ def test_a_batch_that_the_gpu_has_no_memory_for_ends_its_row() -> None:
         return 0.01
 
     machine = Machine(small_gpu)
-    points = measure(machine, ["cuda"], Plan(lengths=(1.0, 4.0, 8.0, 20.0), batches=(1, 2, 4)))
+    points = measure(machine, ["cuda"], Plan(lengths=(1.0, 4.0, 8.0, 20.0), batches=(1, 2), gpu_batches=(4,)))
     assert cells(points) == {
         Cell(seconds, batch, "cuda")
         for seconds, batch in ((1.0, 1), (4.0, 1), (8.0, 1), (1.0, 2), (4.0, 2), (8.0, 2), (1.0, 4), (4.0, 4))
@@ -157,7 +160,7 @@ def test_a_device_that_breaks_while_it_is_measured_is_named() -> None:
         return 0.01
 
     with pytest.raises(DeviceError, match="failed while it was measured: device lost"):
-        measure(breaking, ["cuda"], Plan(lengths=(1.0, 2.0), batches=(1,)))
+        measure(breaking, ["cuda"], Plan(lengths=(1.0, 2.0), batches=(1,), gpu_batches=()))
 
 
 def test_progress_only_grows_and_ends_at_the_whole() -> None:
