@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from parakeetd.cli.tables import aligned, by_length
 from parakeetd.cli.transcribe import write_atomically
 from parakeetd.config import DeviceChoice, DeviceSettings, Paths, default_model, read_config
 from parakeetd.engines import recognizers
+from parakeetd.errors import InputError
 from parakeetd.measure.machine import identity_of, software
 from parakeetd.measure.plot import NAMES, speed_plot
 from parakeetd.measure.process import Footprint, measure_daemon, median_footprint
@@ -79,10 +81,10 @@ def command(
     folder = models or paths.models
     bundle = find_bundle(model or config.model.name or default_model(installed_names(folder)), folder)
     settings = replace(config.device, choice=cast(DeviceChoice, device)) if device else config.device
-    # The files first: after minutes of measuring nobody wants to hear that there is no such folder.
     for file in (json_file, plot):
-        if file is not None:
-            write_atomically(file, "")
+        # Said now: after minutes of measuring nobody wants to hear it.
+        if file is not None and not os.access(file.parent, os.W_OK):
+            raise InputError(f"cannot write {file}: its folder is absent or may not be written into")
     serve = ["--model", bundle.name, "--models", str(folder), *_config(config_file)]
     report = _measured(bundle, settings, seconds, serve, only_gpu=device == "cuda")
     for line in _lines(report):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from parakeetd.cli.tables import by_length
 from parakeetd.cli.transcribe import write_atomically
 from parakeetd.config import DeviceChoice, Paths, default_model, read_config
 from parakeetd.engines import recognizers
-from parakeetd.errors import CalibrationError
+from parakeetd.errors import CalibrationError, InputError
 from parakeetd.measure.machine import identity_of
 from parakeetd.measure.plot import crossover_plot
 from parakeetd.measure.timing import MemoryGuard, Plan, Timed, measure
@@ -68,6 +69,8 @@ def command(
     config = read_config(config_file, paths)
     folder = models or paths.models
     bundle = find_bundle(model or config.model.name or default_model(installed_names(folder)), folder)
+    if plot is not None and not os.access(plot.parent, os.W_OK):
+        raise InputError(f"cannot write {plot}: its folder is absent or may not be written into")
     settings = replace(config.device, choice=cast(DeviceChoice, device)) if device else config.device
     factories = recognizers(bundle, settings)
     if device == "cuda":

@@ -96,6 +96,15 @@ def test_the_plot_goes_where_it_is_wanted(
     assert not table.with_suffix(".svg").exists()
 
 
+def test_a_plot_that_cannot_be_written_is_said_before_anything_is_measured(
+    parakeetd: Command, tmp_path: Path, table: Path
+) -> None:
+    outcome = parakeetd("calibrate", "--plot", tmp_path / "none" / "curves.svg")
+    assert outcome.code == 2
+    assert "none/curves.svg" in outcome.error
+    assert not table.exists()
+
+
 def test_measuring_one_device_keeps_the_times_of_the_other(
     parakeetd: Command, two_devices: None, table: Path
 ) -> None:
