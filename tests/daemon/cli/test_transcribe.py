@@ -247,14 +247,14 @@ def test_a_bundle_with_a_missing_file_is_named(parakeetd: Command, models: Path)
 
 
 def test_a_bundle_with_a_changed_byte_is_named(parakeetd: Command, models: Path) -> None:
-    with (models / "mine" / "decoder_joint-model.onnx").open("r+b") as file:
+    with (models / "mine" / "joint-model.onnx").open("r+b") as file:
         file.seek(1000)
         byte = file.read(1)[0]
         file.seek(1000)
         file.write(bytes([byte ^ 1]))
     outcome = parakeetd("transcribe", "--models", models, "x.wav")
     assert outcome.code == 2
-    assert f"{models}/mine: decoder_joint-model.onnx does not match" in outcome.error
+    assert f"{models}/mine: joint-model.onnx does not match" in outcome.error
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 99}', b'{"format": 1}', b"\xff\xfe"])
