@@ -46,7 +46,7 @@ def check_fit(bundle: Bundle, graph: str, session: Session) -> None:
         # An axis that the exporter left open says nothing.
         if isinstance(found, int) and found != stated:
             raise BundleError(
-                bundle.path, f"its graphs have {found} {what} ({graph}), the manifest says {stated}"
+                bundle.path, f"its graphs have {found} {what}, the manifest says {stated} ({graph})"
             )
 
 

@@ -121,7 +121,7 @@ def test_what_a_loop_gave_each_row_is_taken_apart() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_of_another_shape_is_refused_with_the_number_that_differs(form: Form) -> None:
     manifest = replace(BUNDLE.manifest, architecture=replace(BUNDLE.manifest.architecture, d_model=512))
-    with pytest.raises(BundleError, match=r"its graphs have 160 d_model .*, the manifest says 512"):
+    with pytest.raises(BundleError, match="its graphs have 160 d_model, the manifest says 512"):
         open_transducer(Bundle(EMBEDDED, manifest), form, device="cpu", precision="fp32")
 
 
