@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -69,28 +70,43 @@ class Steps:
         return worst
 
 
+@dataclass(frozen=True)
+class Emitted:
+    """What the loop found in a piece."""
+
+    ids: list[int]
+    frames: list[int]
+    durations: list[int]
+    confidences: list[float]
+
+
+def run_greedy(graph: CheckedGraph, heard: Heard) -> list[Emitted]:
+    """Run the loop over NeMo's own encoder output.
+
+    Raises:
+        VerificationFailed: it does not run.
+    """
+    names = ["tokens", "frames", "durations", "confidences"]
+    found = graph.run({"encoder_outputs": heard.encoded, "encoded_lengths": heard.encoded_lens}, names)
+    rows = ((row, found[0][:, row] >= 0) for row in range(len(heard.clips)))
+    return [Emitted(*(values[emitted, row].tolist() for values in found)) for row, emitted in rows]
+
+
 def check_greedy(graph: CheckedGraph, heard: Heard) -> None:
-    """Run the loop over NeMo's own encoder output; every hypothesis must be NeMo's.
+    """Every hypothesis of the loop over NeMo's own encoder output must be NeMo's.
 
     Raises:
         VerificationFailed: one is not, or a confidence is no probability.
     """
-    names = ["tokens", "frames", "durations", "confidences"]
-    found = graph.run({"encoder_outputs": heard.encoded, "encoded_lengths": heard.encoded_lens}, names)
-    for row, (clip, nemo) in enumerate(zip(heard.clips, heard.hypotheses, strict=True)):
-        emitted = found[0][:, row] >= 0
-        ids, frames, durations, confidences = (values[emitted, row] for values in found)
+    for clip, ours, nemo in zip(heard.clips, run_greedy(graph, heard), heard.hypotheses, strict=True):
         where = f"{graph.file} on {clip.name} in a batch of {len(heard.clips)}"
-        for what, ours, theirs in (
-            ("tokens", ids, nemo.ids),
-            ("frames", frames, nemo.frames),
-            ("durations", durations, nemo.durations),
+        for what, mine, theirs in (
+            ("tokens", ours.ids, nemo.ids),
+            ("frames", ours.frames, nemo.frames),
+            ("durations", ours.durations, nemo.durations),
         ):
-            if theirs is not None and ours.tolist() != list(theirs):
-                problem = f"are {ours.tolist()}, NeMo's are {list(theirs)}"
-                raise VerificationFailed(f"{what} of {where}", problem)
+            if theirs is not None and mine != list(theirs):
+                raise VerificationFailed(f"{what} of {where}", f"are {mine}, NeMo's are {list(theirs)}")
         # Written so that NaN fails.
-        if not bool(np.all((confidences > 0) & (confidences <= 1 + 1e-6))):
-            raise VerificationFailed(
-                f"confidences of {where}", f"are no probabilities: {confidences.tolist()}"
-            )
+        if not all(0 < confidence <= 1 + 1e-6 for confidence in ours.confidences):
+            raise VerificationFailed(f"confidences of {where}", f"are no probabilities: {ours.confidences}")

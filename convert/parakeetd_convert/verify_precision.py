@@ -17,14 +17,20 @@ from parakeetd.errors import ParakeetError
 from parakeetd.model.bundle import Bundle, Precision, graph_file
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Session, open_session
-from parakeetd_convert.checked import THREADS
+from parakeetd_convert.checked import THREADS, CheckedGraph
 from parakeetd_convert.errors import VerificationFailed
+from parakeetd_convert.precisions import DECODER_GRAPHS
 from parakeetd_convert.reference import Heard, Reference
+from parakeetd_convert.verify_decoder import Steps, has_decoder_graphs, run_greedy
 
 ENCODER_TOLERANCE: Final[Mapping[Precision, float]] = {"int8": 0.08, "fp16": 0.01}
 """Largest relative error of the encoder's output, |ours - NeMo's| / |NeMo's| over the frames of a clip. Measured:
 int8 0.015 with 6 layers, 0.029 with 24 and 0.035 with 42, fp16 0.0007 to 0.0021; a wrong scale or axis gives 0.3 or
 more."""
+
+STEPS_TOLERANCE: Final[Mapping[Precision, float]] = {"int8": 0.05, "fp16": 0.005}
+"""Largest difference of a logit, relative to the largest logit. Measured: int8 0.008 to 0.011, fp16 0.0001 to
+0.0003."""
 
 MOST_CHANGED: Final = 0.1
 """Share of NeMo's words that may change over all clips."""
@@ -38,7 +44,8 @@ def check_precision(bundle: Bundle, precision: Precision, reference: Reference) 
     """Measure one precision of a bundle.
 
     Returns:
-        `bytes` of its graphs; `encoder_error`, the largest relative one; `words` that NeMo found; `words_changed`, the
+        `bytes` of its graphs; `encoder_error` and `decoder_steps_error`, the largest relative ones; `tokens_changed` by
+        the decoder's loop alone, on NeMo's own encoder output; `words` that NeMo found; `words_changed`, the
         word errors against NeMo's text; `wer` and `wer_nemo` in percent, where the words are known.
 
     Raises:
@@ -63,12 +70,16 @@ def check_precision(bundle: Bundle, precision: Precision, reference: Reference) 
     spoken = [i for i, heard in enumerate(alone) if heard.clips[0].transcript]
     said = [str(alone[i].clips[0].transcript) for i in spoken]
     by_nemo, by_us = (word_errors(said, [answers[i] for i in spoken]) for answers in (nemo, texts))
-    if by_nemo.rate <= KNOWS_THE_CLIPS and measured.rate > MOST_CHANGED:
+    judged = by_nemo.rate <= KNOWS_THE_CLIPS
+    own = has_decoder_graphs(bundle, precision)
+    decoder = _check_decoder(bundle, precision, reference, judged=judged) if own else {}
+    if judged and measured.rate > MOST_CHANGED:
         raise VerificationFailed(
             f"the words of {precision}",
             f"{measured.errors} of NeMo's {measured.words} words changed, at most {MOST_CHANGED:.0%} may",
         )
-    files = [graph_file(name, precision) for name in ("encoder-model", "decoder_joint-model")]
+    names = ("encoder-model", "decoder_joint-model", "decoder-model", *DECODER_GRAPHS)
+    files = [graph_file(name, precision) for name in names]
     return {
         "bytes": sum(
             entry.bytes
@@ -76,11 +87,40 @@ def check_precision(bundle: Bundle, precision: Precision, reference: Reference) 
             if name.removesuffix(".data") in files
         ),
         "encoder_error": error,
+        **decoder,
         "words": measured.words,
         "words_changed": measured.errors,
         "wer": round(100 * by_us.rate, 2),
         "wer_nemo": round(100 * by_nemo.rate, 2),
     }
+
+
+def _check_decoder(
+    bundle: Bundle, precision: Precision, reference: Reference, *, judged: bool
+) -> dict[str, Any]:
+    """Measure the decoder graphs of our own.
+
+    Args:
+        judged: the model knows the clips, so that its tokens must survive.
+
+    Raises:
+        VerificationFailed: the logits of a step or the tokens of the loop are out of bounds.
+    """
+    steps = Steps(bundle, precision)
+    error = max(steps.error(trace, STEPS_TOLERANCE[precision]) for trace in reference.traces)
+    loop = CheckedGraph(bundle, graph_file("greedy-model", precision))
+    nemo, ours = [], []
+    for heard in reference.batches:
+        nemo += [" ".join(map(str, hypothesis.ids)) for hypothesis in heard.hypotheses]
+        ours += [" ".join(map(str, found.ids)) for found in run_greedy(loop, heard)]
+    tokens = word_errors(nemo, ours)
+    if judged and tokens.rate > MOST_CHANGED:
+        raise VerificationFailed(
+            f"the tokens of {loop.file}",
+            f"{tokens.errors} of NeMo's {tokens.words} changed on NeMo's own encoder output, "
+            f"at most {MOST_CHANGED:.0%} may",
+        )
+    return {"decoder_steps_error": error, "tokens_changed": tokens.errors}
 
 
 @dataclass(frozen=True)
