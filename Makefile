@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
 # The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
 ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
-SHERPA ?= sherpa-onnx==2.0.1 kaldi-native-fbank==1.23.0 numpy
+SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 numpy
 PYTEST_FLAGS ?= -q
 PYTHONS ?= python3.12 python3.13
 
@@ -21,7 +21,7 @@ ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size lint format proto-check clean python
+.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size peers streams lint format proto-check clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,6 +58,14 @@ isolated: $(CONVERT_STAMP)  ## Convert the demo model with --isolated, really (t
 
 size: $(DEV_STAMP)  ## Measure what an installation without extras takes on disk (downloads it anew)
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) -m slow -s tests/packaging
+
+MODEL ?= tests/fixtures/demo.nemo
+
+peers: $(DEV_STAMP) $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Time us against other engines on the same weights: make peers MODEL=0.6b
+	@.venv/bin/python tests/bench/peers.py $(MODEL)
+
+streams: $(DEV_STAMP) $(CONVERT_STAMP) $(SHERPA_STAMP)  ## Measure latency under many real-time streams, and sherpa-onnx's server
+	@.venv/bin/python tests/bench/streams.py $(MODEL) --search 0.5
 
 lint: $(DEV_STAMP)  ## Check formatting, style, types and who imports whom
 	.venv/bin/ruff format --check .

@@ -1,0 +1,313 @@
+"""Real-time streams through the real server, and the same speech through sherpa-onnx's own server.
+
+    python tests/bench/streams.py FILE.nemo [--folder DIR] [--streams 1,10,50,100] [--seconds 60] [--search 0.5]
+
+Each stream sends utterances of the shipped clips with pauses, at the pace at which they are spoken, over a connection
+of its own: to `parakeetd serve` over gRPC, chunk by chunk; to sherpa-onnx's offline WebSocket server (it takes whole
+utterances, and has no voice-activity detection) each utterance when its end is known. The end is known when
+--end-silence has been sent after the last sample of speech. Latency counts from there to the final result, for both:
+what the user waits beyond the silence that an end of speech takes by definition.
+
+Then silent streams, of digital zeros and of a quiet room: processor time of the server per stream.
+
+--search finds the most streams whose P95 is within the bound, of which no final is lost, for each server. Exit code 1
+when ours is less than twice sherpa-onnx's, or a silent stream takes 1 % of a core or more. Results go to `results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from measuring import ROOT, cpu_seconds, machine, percentile, resident_mb, results_file, write_results
+from speech_load import (
+    RATE,
+    Latencies,
+    Track,
+    make_track,
+    most_streams,
+    pair,
+    sent_with,
+    shipped_pieces,
+)
+from speech_servers import Options, Parakeetd, Server, parakeetd, sherpa, until
+
+CLIPS = ROOT / "daemon/parakeetd/embedded/clips"
+PAUSES = (1.5, 4.0)
+"""Shortest and longest pause between utterances, seconds."""
+FLUSH_SECONDS = 5.0
+"""After the last utterance that counts a stream goes on for this long, so that none ends with it."""
+LATE_SECONDS = 0.1
+"""A load generator that sends later than this (P99) measures itself; its run is marked."""
+TWICE, SILENT_SHARE = 2.0, 0.01
+
+Serving = Callable[[Path, Options], AbstractContextManager[Server]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One server under one load."""
+
+    server: str
+    streams: int
+    latencies: Latencies
+    server_cores: float
+    """Processor time over time."""
+    client_cores: float
+    resident_mb: float
+    late_p99: float
+    """By how much the load was sent too late, seconds."""
+
+    @property
+    def valid(self) -> bool:
+        return self.late_p99 <= LATE_SECONDS
+
+
+def tried(server: Server, streams: int, track: Track, options: Options) -> Trial:
+    """A trial, and another one when its load was not sent in time: a machine can stand still for other reasons."""
+    made = asyncio.run(trial(server, streams, track, options))
+    if not made.valid:
+        print(row(made), flush=True)
+        made = asyncio.run(trial(server, streams, track, options))
+    print(row(made), flush=True)
+    return made
+
+
+async def trial(server: Server, streams: int, track: Track, options: Options) -> Trial:
+    """Run so many streams at once for `options.seconds` and hold what came back against what was said."""
+    clock = asyncio.get_running_loop()
+    seconds = options.seconds + FLUSH_SECONDS
+    starts = [item.start for item in track.spoken]
+    usable = sum(start + seconds + 1 < len(track.samples) / RATE for start in starts)
+    windows = [track.window(7 * number % usable, seconds) for number in range(streams)]
+    counted = [[item for item in window.spoken if item.end < options.seconds] for window in windows]
+    # Evenly over four seconds: people do not begin to speak at once.
+    begun = clock.time() + 0.5
+    begins = [begun + 4.0 * number / streams for number in range(streams)]
+    server_before, client_before = cpu_seconds(server.pid), time.process_time()
+    answers = await asyncio.gather(
+        *(server.stream(window, begin, options.chunk) for window, begin in zip(windows, begins, strict=True))
+    )
+    wall = clock.time() - begun
+    latencies, lost, other = [], 0, 0
+    for answer, spoken, begin in zip(answers, counted, begins, strict=True):
+        if answer.failure:
+            print(f"  {server.name}: a stream ended with {answer.failure}", flush=True)
+        for item, finals in zip(spoken, pair(spoken, answer.finals), strict=True):
+            if not finals:
+                lost += 1
+                continue
+            known = begin + sent_with(item.end + options.end_silence, options.chunk)
+            latencies.append(finals[-1].received - known)
+            other += " ".join(final.text for final in finals) != item.text
+    late = [value for answer in answers for value in answer.late]
+    return Trial(
+        server.name,
+        streams,
+        Latencies.of(latencies, lost=lost, other_words=other),
+        (cpu_seconds(server.pid) - server_before) / wall,
+        (time.process_time() - client_before) / wall,
+        resident_mb(server.pid),
+        percentile(late, 99),
+    )
+
+
+@dataclass(frozen=True)
+class Silence:
+    """What streams cost in which nobody speaks."""
+
+    kind: str
+    streams: int
+    chunk_seconds: float
+    share: float
+    """Of a core, per stream."""
+
+
+async def silence(
+    server: Parakeetd, kind: Literal["zeros", "quiet room"], streams: int, options: Options
+) -> Silence:
+    samples = np.zeros(round((options.silent_seconds + 4) * RATE), np.float32)
+    if kind == "quiet room":
+        samples += np.random.default_rng(5).normal(0, 0.001, len(samples)).astype(np.float32)
+    track = Track(samples, ())
+    begin = asyncio.get_running_loop().time() + 0.5
+    running = [asyncio.create_task(server.stream(track, begin, options.chunk)) for _ in range(streams)]
+    # After the streams have opened and before the first ends.
+    await until(begin + 2)
+    before = cpu_seconds(server.pid)
+    await until(begin + 2 + options.silent_seconds)
+    used = cpu_seconds(server.pid) - before
+    heard = [final for answer in await asyncio.gather(*running) for final in answer.finals]
+    if heard:
+        print(f"  {kind}: {len(heard)} finals of nothing, such as {heard[0].text!r}")
+    return Silence(kind, streams, options.chunk, used / options.silent_seconds / streams)
+
+
+HEAD = (
+    "| server | streams | P50 | P95 | P99 | finals | lost | other words | server | client | memory | sent late |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def row(made: Trial) -> str:
+    took = made.latencies
+    times = " | ".join(f"{1e3 * value:.0f} ms" for value in (took.p50, took.p95, took.p99))
+    return (
+        f"| {made.server} | {made.streams} | {times} | {took.finals} | {took.lost} | {took.other_words} "
+        f"| {made.server_cores:.2f} cores | {made.client_cores:.2f} cores | {made.resident_mb:.0f} MB "
+        f"| {1e3 * made.late_p99:.0f} ms{'' if made.valid else ', too late'} |"
+    )
+
+
+def search(server: Server, track: Track, options: Options, bound: float) -> tuple[int, list[Trial]]:
+    """The most streams whose P95 is within `bound` seconds with no final lost, and the trials."""
+    trials: list[Trial] = []
+    held: list[tuple[int, bool]] = []
+    while (streams := most_streams(held)) is not None and streams <= options.max_streams:
+        made = tried(server, streams, track, options)
+        trials.append(made)
+        held.append((streams, made.latencies.p95 <= bound and not made.latencies.lost))
+    return max((n for n, ok in held if ok), default=0), trials
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="SIZE|FILE.nemo", help="as for peers.py")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keeps what is made, as for peers.py")
+    parser.add_argument("--streams", default="1,10,50,100", metavar="N,N", help="empty for none")
+    parser.add_argument("--seconds", type=float, default=60.0, help="that streams last")
+    parser.add_argument("--search", type=float, metavar="SECONDS", help="find the most streams with this P95")
+    parser.add_argument("--search-seconds", type=float, default=30.0, help="that streams of the search last")
+    parser.add_argument("--chunk", type=float, default=0.1, help="seconds of audio in a message")
+    parser.add_argument("--end-silence", type=float, default=0.8, help="seconds that end an utterance")
+    parser.add_argument("--interim", action="store_true", help="ask the daemon for interim results too")
+    parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
+    parser.add_argument("--silent", type=int, default=20, help="streams in which nobody speaks; 0 for none")
+    parser.add_argument("--silent-seconds", type=float, default=20.0)
+    parser.add_argument("--max-streams", type=int, default=1024)
+    parser.add_argument("--without-sherpa", action="store_true")
+    parser.add_argument("--output", type=Path, metavar="FILE.json")
+    parser.add_argument("--print", action="store_true", help="measure without judging")
+    parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help="that runs the daemon")
+    parser.add_argument("--convert", type=Path, default=ROOT / ".venv-convert/bin/python", metavar="PYTHON")
+    parser.add_argument(
+        "--sherpa",
+        type=Path,
+        default=ROOT / ".venv-sherpa/bin/sherpa-onnx-offline-websocket-server",
+        metavar="PROGRAM",
+    )
+    parser.add_argument(
+        "--sherpa-options",
+        default="--num-work-threads=2 --num-threads=1 --max-batch-size=5",
+        help="default: %(default)s",
+    )
+    arguments = parser.parse_args()
+    options = Options(
+        seconds=arguments.seconds,
+        chunk=arguments.chunk,
+        end_silence=arguments.end_silence,
+        silent_seconds=arguments.silent_seconds,
+        max_streams=arguments.max_streams,
+        interim=arguments.interim,
+        precision=arguments.precision,
+        python=arguments.python,
+        sherpa=arguments.sherpa,
+        sherpa_options=shlex.split(arguments.sherpa_options),
+    )
+    where = machine()
+    with ExitStack() as stack:
+        folder = arguments.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="parakeetd-peers-"))
+        )
+        maker = Path(__file__).with_name("peers_models.py")
+        subprocess.run([str(arguments.convert), str(maker), arguments.model, str(folder)], check=True)
+        return measure(folder.resolve(), arguments, options, where)
+
+
+def measure(folder: Path, arguments: argparse.Namespace, options: Options, where: dict[str, str]) -> int:
+    counts = [int(text) for text in arguments.streams.split(",") if text]
+    longest = max(options.seconds, arguments.search_seconds)
+    track = make_track(shipped_pieces(CLIPS), longest + FLUSH_SECONDS + 120, PAUSES)
+    servers: list[Serving] = [parakeetd] if arguments.without_sherpa else [parakeetd, sherpa]
+    name = Path(arguments.model).stem
+    print(
+        f"{name}, {options.precision}; {', '.join(f'{key} {value}' for key, value in where.items())}\n{HEAD}"
+    )
+    trials: list[Trial] = []
+    most: dict[str, int] = {}
+    silent: list[Silence] = []
+    for serve in servers:
+        with serve(folder, options) as server:
+            asyncio.run(trial(server, 1, track, _shorter(options, 10.0)))  # warm
+            trials += [tried(server, streams, track, options) for streams in counts]
+            if arguments.search:
+                shorter = _shorter(options, arguments.search_seconds)
+                most[server.name], searched = search(server, track, shorter, arguments.search)
+                trials += searched
+            if isinstance(server, Parakeetd) and arguments.silent:
+                kinds: tuple[Literal["zeros", "quiet room"], ...] = ("zeros", "quiet room")
+                silent += [asyncio.run(silence(server, kind, arguments.silent, options)) for kind in kinds]
+    judged = judge(most, silent)
+    for streams_cost in silent:
+        print(
+            f"silent, {streams_cost.kind}: {100 * streams_cost.share:.2f} % of a core per stream "
+            f"({streams_cost.streams} streams, {1e3 * streams_cost.chunk_seconds:.0f} ms a message)"
+        )
+    for server_name, streams in most.items():
+        print(f"{server_name}: {streams} streams with P95 within {arguments.search:g} s")
+    for text, held in judged:
+        print(f"{'held  ' if held else 'MISSED'} {text}")
+    results = {
+        "machine": where | {"load after": f"{os.getloadavg()[0]:.1f}"},
+        "model": name,
+        "options": vars(arguments) | {"model": name, "output": None, "folder": None},
+        "trials": [asdict(made) for made in trials],
+        "most_streams": most,
+        "silent": [asdict(made) for made in silent],
+        "bars": judged,
+    }
+    today = datetime.datetime.now().astimezone().date()
+    plain = json.loads(json.dumps(results, default=str).replace(f"{ROOT}/", ""))
+    print(write_results(arguments.output or results_file(f"streams-{name}", where, today), plain))
+    return int(not arguments.print and not all(held for _, held in judged))
+
+
+def judge(most: dict[str, int], silent: Sequence[Silence]) -> list[tuple[str, bool]]:
+    """What must hold, and whether it does."""
+    judged = []
+    if len(most) == 2:
+        ratio = most["parakeetd"] / most["sherpa-onnx"] if most["sherpa-onnx"] else math.inf
+        judged.append((f"{ratio:.2f} x the streams, at least {TWICE:g} x wanted", ratio >= TWICE))
+    for cost in silent:
+        share = f"{100 * cost.share:.2f} % of a core per silent stream ({cost.kind})"
+        text = f"{share}, under {100 * SILENT_SHARE:g} % wanted"
+        judged.append((text, cost.share < SILENT_SHARE))
+    return judged
+
+
+def _shorter(options: Options, seconds: float) -> Options:
+    return Options(**{**options.__dict__, "seconds": seconds})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

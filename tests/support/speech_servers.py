@@ -1,0 +1,223 @@
+"""The servers of the stream benchmark: how each is started, and how a client of it sends a track at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import numpy as np
+
+from parakeetd_proto import riva_asr_pb2 as asr
+from parakeetd_proto import riva_asr_pb2_grpc
+from parakeetd_proto import riva_audio_pb2 as audio
+from speech_load import RATE, Final, Track, sent_with
+from websocket import WebSocket
+
+PRE_ROLL, TRAILING_PAD = 0.3, 0.6
+"""Seconds around an utterance that sherpa-onnx gets with it: as much as the daemon gives its own model."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a run; times in seconds."""
+
+    seconds: float
+    """That each stream lasts."""
+    chunk: float
+    """Of audio in a message."""
+    end_silence: float
+    """That ends an utterance."""
+    silent_seconds: float
+    max_streams: int
+    interim: bool
+    precision: str
+    python: Path
+    sherpa: Path
+    sherpa_options: Sequence[str]
+
+
+@dataclass
+class Stream:
+    """What one client got."""
+
+    finals: list[Final]
+    late: list[float]
+    """Seconds by which each message left too late."""
+    failure: str = ""
+
+
+class Server(Protocol):
+    """A running server, and a client of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
+        """Send a track from the moment `begin` of the loop's clock, and hear all that it says to it."""
+        ...
+
+
+async def until(moment: float) -> float:
+    """Sleep until a moment of the loop's clock; by how much it is past when this returns."""
+    clock = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, moment - clock.time()))
+    return clock.time() - moment
+
+
+@dataclass
+class Parakeetd:
+    """The daemon, by Riva's protocol."""
+
+    address: str
+    pid: int
+    interim: bool = False
+    name: str = "parakeetd"
+
+    async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
+        clock = asyncio.get_running_loop()
+        got = Stream([], [])
+        # A client's connection is its own: channels of one process share one otherwise.
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(self.address, options=options) as channel:
+            stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+            call = stub.StreamingRecognize(self._requests(track, begin, chunk_seconds, got.late))
+            try:
+                async for response in call:
+                    now = clock.time()
+                    for result in response.results:
+                        said = result.alternatives[0]
+                        if result.is_final and said.words:
+                            start, end = said.words[0].start_time / 1e3, said.words[-1].end_time / 1e3
+                            got.finals.append(Final(now, start, end, said.transcript.strip()))
+            except grpc.aio.AioRpcError as error:
+                got.failure = f"{error.code().name}: {error.details()}"
+        return got
+
+    async def _requests(
+        self, track: Track, begin: float, chunk_seconds: float, late: list[float]
+    ) -> AsyncIterator[asr.StreamingRecognizeRequest]:
+        config = asr.RecognitionConfig(
+            encoding=audio.LINEAR_PCM,
+            sample_rate_hertz=RATE,
+            audio_channel_count=1,
+            enable_word_time_offsets=True,
+        )
+        yield asr.StreamingRecognizeRequest(
+            streaming_config=asr.StreamingRecognitionConfig(config=config, interim_results=self.interim)
+        )
+        size = round(chunk_seconds * RATE)
+        for at in range(0, len(track.samples), size):
+            chunk = track.samples[at : at + size]
+            pcm = np.round(np.clip(chunk, -1, 1) * 32767).astype("<i2").tobytes()
+            late.append(await until(begin + (at + size) / RATE))
+            yield asr.StreamingRecognizeRequest(audio_content=pcm)
+
+
+@dataclass
+class Sherpa:
+    """sherpa-onnx's offline server: a message is an utterance."""
+
+    port: int
+    pid: int
+    end_silence: float
+    name: str = "sherpa-onnx"
+
+    async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
+        clock = asyncio.get_running_loop()
+        got = Stream([], [])
+        connection = await WebSocket.open("127.0.0.1", self.port)
+
+        async def receive() -> None:
+            for spoken in track.spoken:
+                said = json.loads(await connection.receive())
+                got.finals.append(Final(clock.time(), spoken.start, spoken.end, said["text"].strip()))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(receive())
+            for spoken in track.spoken:
+                first = max(0, round((spoken.start - PRE_ROLL) * RATE))
+                samples = track.samples[first : round((spoken.end + TRAILING_PAD) * RATE)]
+                header = np.array([RATE, 4 * len(samples)], "<i4").tobytes()
+                late = await until(begin + sent_with(spoken.end + self.end_silence, chunk_seconds))
+                got.late.append(late)
+                await connection.send(header + samples.astype("<f4").tobytes())
+        await connection.close()
+        return got
+
+
+@contextmanager
+def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
+    """The daemon with a model of `folder`, on a free port; ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="parakeetd-streams-") as home:
+        config = Path(home, "config.toml")
+        config.write_text(
+            f"[server]\nmax_streams = {options.max_streams}\n"
+            f'[device]\nchoice = "cpu"\nprecision = "{options.precision}"\n'
+            f"[segmentation]\nend_silence_ms = {round(1000 * options.end_silence)}\n"
+        )
+        command = [str(options.python), "-m", "parakeetd.cli", "serve", "--config", str(config)]
+        command += ["--models", str(folder / "models"), "--model", "peer", "--listen", "127.0.0.1:0"]
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], "HOME": home}
+        ) as process:
+            try:
+                address = ""
+                for line in process.stderr or ():
+                    if line.startswith("listening on "):
+                        address = line.removeprefix("listening on ").strip()
+                    if line.strip() == "ready":
+                        break
+                else:
+                    raise SystemExit("parakeetd did not start")
+                # Its log must be read, or it blocks in writing.
+                threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
+                yield Parakeetd(address, process.pid, options.interim)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+
+
+@contextmanager
+def sherpa(folder: Path, options: Options) -> Iterator[Sherpa]:
+    """sherpa-onnx's server with the same model, on a free port; ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    files = folder / "sherpa"
+    suffix = "" if options.precision == "fp32" else f".{options.precision}"
+    parts = [f"--{name}={files / name}{suffix}.onnx" for name in ("encoder", "decoder", "joiner")]
+    with tempfile.TemporaryDirectory(prefix="parakeetd-streams-") as home:
+        command = [str(options.sherpa), *parts, f"--tokens={files / 'tokens.txt'}", f"--port={port}"]
+        command += ["--model-type=nemo_transducer", f"--log-file={home}/log.txt", *options.sherpa_options]
+        with (
+            Path(home, "output.txt").open("w") as output,
+            subprocess.Popen(command, stdout=output, stderr=output, cwd=home) as process,
+        ):
+            try:
+                for _ in range(300):
+                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                        break
+                    if process.poll() is not None:
+                        raise SystemExit(f"sherpa-onnx: {Path(home, 'output.txt').read_text()[-500:]}")
+                    time.sleep(0.1)
+                yield Sherpa(port, process.pid, options.end_silence)
+            finally:
+                process.terminate()
+                process.wait()
