@@ -106,7 +106,13 @@ def measure(
                     tokens[name] += answer["tokens"]
                     rows[name].texts.append(answer["text"])
                     round_seconds += answer["seconds"] / len(files)
-            for number in range(rounds_within(run.budget_seconds, round_seconds)):
+            rounds = rounds_within(run.budget_seconds, round_seconds)
+            print(
+                f"{precision}, {length} s: {rounds} rounds of {round_seconds:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+            for number in range(rounds):
                 answers = one_round(running, {"file": str(files[number % len(files)])}, number)
                 for name, answer in answers.items():
                     rows[name].seconds.setdefault(length, []).append(answer["seconds"])

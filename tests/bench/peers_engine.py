@@ -1,9 +1,10 @@
-"""One engine of `peers.py`, in the engine's own environment: reads files of samples, says how long each took.
+"""One engine of `peers.py` and `gpu.py`, in its own environment: reads files of samples, says how long each took.
 
-    python peers_engine.py ours|onnx-asr|sherpa|nemo FOLDER fp32|int8 THREADS
+    python peers_engine.py ours|onnx-asr|sherpa|nemo FOLDER fp32|int8|fp16 THREADS [cpu|cuda]
 
-Each line of input is {"file": FILE.npy}, float32 samples at 16 kHz; the answer is a line of output:
-{"seconds", "tokens", "text", "stages": {"features", "encoder", "decode"} in seconds, for ours only}.
+Each line of input is {"file": FILE.npy, "batch": N}, float32 samples at 16 kHz, N times over (default: once); the
+answer is a line of output: {"seconds", "tokens" and "text" of the first, "stages": {"features", "encoder", "decode"} in
+seconds, for ours only}. onnx-asr and ours take batches, and know a GPU.
 """
 
 from __future__ import annotations
@@ -21,46 +22,46 @@ import numpy as np
 
 Samples = Any
 Heard = tuple[int, str]
-"""Number of tokens and text."""
-Engine = Callable[[Samples], Heard]
+"""Number of tokens and text of the first of a batch."""
+Engine = Callable[[list[Samples]], Heard]
 
 stages = {"features": 0.0, "encoder": 0.0}
-"""Seconds in ONNX Runtime, for ours."""
+"""Seconds of the last run, for ours."""
 
 
-def _timed(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the time of a session's run to its stage; whatever is neither features nor encoder is decoding."""
+def _timed(stage: str, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Adds the time of a run to its stage."""
 
-    def timed(session: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-        stage = {"waveforms": "features", "audio_signal": "encoder"}.get(next(iter(inputs)))
+    def timed(given: Any) -> Any:
         begun = time.perf_counter()
-        results = run(session, inputs, *rest, **named)
-        if stage is not None:
-            stages[stage] += time.perf_counter() - begun
+        results = run(given)
+        stages[stage] += time.perf_counter() - begun
         return results
 
     return timed
 
 
-def ours(folder: Path, precision: str, threads: int) -> Engine:
+def ours(folder: Path, precision: str, threads: int, device: str) -> Engine:
     from parakeetd.model.bundle import PRECISIONS, Bundle
     from parakeetd.model.recognizer import Recognizer
-    from parakeetd.model.sessions import Session
 
-    for name in ("run", "run_on_device"):
-        setattr(Session, name, _timed(getattr(Session, name)))
     [chosen] = [name for name in PRECISIONS if name == precision]
-    recognizer = Recognizer.open(Bundle.read(folder), device="cpu", threads=threads, precision=chosen)
+    recognizer = Recognizer.open(
+        Bundle.read(folder), device="cuda" if device == "cuda" else "cpu", threads=threads, precision=chosen
+    )
+    # What is neither features nor encoder counts as decoding, Python included.
+    for stage, name in (("features", "features"), ("encoder", "encode")):
+        setattr(recognizer, name, _timed(stage, getattr(recognizer, name)))
 
-    def recognize(samples: Samples) -> Heard:
+    def recognize(audio: list[Samples]) -> Heard:
         stages.update(features=0.0, encoder=0.0)
-        [transcript] = recognizer.recognize([samples])
+        transcript = recognizer.recognize(audio)[0]
         return len(transcript.tokens), transcript.text
 
     return recognize
 
 
-def onnx_asr(folder: Path, precision: str, threads: int) -> Engine:
+def onnx_asr(folder: Path, precision: str, threads: int, device: str) -> Engine:
     """As its README loads a folder, with times, which carry the tokens."""
     import onnx_asr
     import onnxruntime
@@ -71,18 +72,18 @@ def onnx_asr(folder: Path, precision: str, threads: int) -> Engine:
         "nemo-conformer-tdt",
         folder,
         quantization=None if precision == "fp32" else precision,
-        providers=["CPUExecutionProvider"],
+        providers=["CUDAExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"],
         sess_options=options,
     ).with_timestamps()
 
-    def recognize(samples: Samples) -> Heard:
-        result = model.recognize(samples)
+    def recognize(audio: list[Samples]) -> Heard:
+        result = model.recognize(audio)[0] if len(audio) > 1 else model.recognize(audio[0])
         return len(result.tokens or ()), str(result.text)
 
     return recognize
 
 
-def sherpa(folder: Path, precision: str, threads: int) -> Engine:
+def sherpa(folder: Path, precision: str, threads: int, _device: str) -> Engine:
     """As its examples load a NeMo transducer."""
     import sherpa_onnx  # type: ignore[import-not-found]  # in the engine's environment only
 
@@ -96,7 +97,8 @@ def sherpa(folder: Path, precision: str, threads: int) -> Engine:
         num_threads=threads,
     )
 
-    def recognize(samples: Samples) -> Heard:
+    def recognize(audio: list[Samples]) -> Heard:
+        [samples] = audio
         stream = recognizer.create_stream()
         stream.accept_waveform(16_000, samples)
         recognizer.decode_stream(stream)
@@ -105,7 +107,7 @@ def sherpa(folder: Path, precision: str, threads: int) -> Engine:
     return recognize
 
 
-def nemo(file: Path, _precision: str, threads: int) -> Engine:
+def nemo(file: Path, _precision: str, threads: int, _device: str) -> Engine:
     """`transcribe`, with the decoding that the published models have set: greedy, in batches."""
     import torch
     from omegaconf import open_dict
@@ -125,8 +127,8 @@ def nemo(file: Path, _precision: str, threads: int) -> Engine:
     settings.batch_size, settings.verbose, settings.return_hypotheses = 1, False, True
     settings.num_workers = 0
 
-    def recognize(samples: Samples) -> Heard:
-        found = model.transcribe([samples], override_config=settings)[0]
+    def recognize(audio: list[Samples]) -> Heard:
+        found = model.transcribe(audio, override_config=settings)[0]
         hypothesis = found[0] if isinstance(found, list) else found
         return len(hypothesis.y_sequence), str(hypothesis.text)
 
@@ -150,7 +152,7 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in known if name.replace("-", "_") in installed}
 
 
-def main(name: str, folder: str, precision: str, threads: str) -> None:
+def main(name: str, folder: str, precision: str, threads: str, device: str = "cpu") -> None:
     # The answers have a channel of their own: libraries print what they like.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -160,12 +162,13 @@ def main(name: str, folder: str, precision: str, threads: str) -> None:
         channel.flush()
 
     begun = time.perf_counter()
-    recognize = ENGINES[name](Path(folder), precision, int(threads))
+    recognize = ENGINES[name](Path(folder), precision, int(threads), device)
     say({"ready": name, "load_seconds": time.perf_counter() - begun, "versions": versions()})
     for line in sys.stdin:
-        samples = np.load(json.loads(line)["file"])
+        request = json.loads(line)
+        audio = [np.load(request["file"])] * request.get("batch", 1)
         begun = time.perf_counter()
-        tokens, text = recognize(samples)
+        tokens, text = recognize(audio)
         seconds = time.perf_counter() - begun
         answer = {"seconds": seconds, "tokens": tokens, "text": text}
         if name == "ours":

@@ -27,7 +27,7 @@ from speech_load import (
     sent_with,
 )
 from spread import bisect, cut
-from standings import Measured, bars
+from standings import Measured, bars, gpu_bars
 from turns import Engine, EngineFailed, Idle, one_round, rounds_within
 from websocket import BINARY, CLOSE, TEXT, WebSocket, WebSocketFailed, frame
 
@@ -205,6 +205,19 @@ def test_bars_hold_the_shares_of_our_int8_time() -> None:
         (" 10 s: decode 9.0 % of the time", False),
         (" 10 s: features 2.0 % of the time", True),
     ]
+
+
+def test_bars_of_a_gpu_hold_what_was_measured_on_one() -> None:
+    figures = {
+        "peer": {"cuda": {"1": {"ratio": 3.1}, "32": {"ratio": 9.9}}, "cpu": {"1": {"ratio": 0.1}}},
+        "rtfx": {
+            "cpu int8": {"8": 9000.0},
+            "cuda fp32": {"8": 1500.0},
+            "cuda fp16": {"8": 2000.0, "64": 3100.0},
+        },
+    }
+    assert [bar.held for bar in gpu_bars(figures, 32)] == [True, False, True]
+    assert gpu_bars({"rtfx": {"cpu int8": {"8": 100.0}}}, 32) == []
 
 
 def test_a_final_belongs_to_the_utterance_whose_words_it_has() -> None:

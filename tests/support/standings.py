@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 PRECISIONS = ("int8", "fp32")
 OURS = "ours"
@@ -68,4 +69,30 @@ def bars(measured: Sequence[Measured]) -> list[Bar]:
                 share = ours.share(length, stage)
                 text = f"int8, {length} s: {stage} {100 * share:.1f} % of the time, at most {100 * allowed:g} % wanted"
                 found.append(Bar(text, share <= allowed))
+    return found
+
+
+ONE, MANY, RTFX = 3.0, 10.0, 3000.0
+"""On a GPU: at least so many times as fast as onnx-asr at one utterance and in batches, and RTFx with batches."""
+
+
+def gpu_bars(figures: Mapping[str, Any], batch: int) -> list[Bar]:
+    """What must hold on a GPU, of what was measured there.
+
+    Args:
+        figures: `{"peer": {"cuda": {BATCH: {"ratio"}}}, "rtfx": {"cuda PRECISION": {BATCH: RTFx}}}`.
+        batch: the size at which batches are compared with onnx-asr's.
+    """
+    found = []
+    peer = figures.get("peer", {}).get("cuda", {})
+    for size, needed in ((1, ONE), (batch, MANY)):
+        if str(size) in peer:
+            ratio = peer[str(size)]["ratio"]
+            text = f"{ratio:.2f} x as fast as onnx-asr on CUDA, batch of {size}, at least {needed:g} x wanted"
+            found.append(Bar(text, ratio >= needed))
+    speeds = [
+        max(values.values()) for name, values in figures.get("rtfx", {}).items() if name.startswith("cuda")
+    ]
+    if speeds:
+        found.append(Bar(f"RTFx {max(speeds):.0f} with batches, over {RTFX:g} wanted", max(speeds) > RTFX))
     return found
