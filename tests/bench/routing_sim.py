@@ -53,13 +53,14 @@ def main() -> None:
 
 def _figures(outcome: Outcome, interims: int) -> str:
     latencies = "".join(f"{outcome.percentile(share):8.3f}" for share in (0.50, 0.95, 0.99))
-    devices: tuple[Device, ...] = ("cpu", "cuda")
-    runs = " + ".join(str(outcome.runs.get(device, 0)) for device in devices)
-    sizes = " + ".join(
-        f"{outcome.pieces.get(device, 0) / max(1, outcome.runs.get(device, 0)):.1f}" for device in devices
-    )
+    sizes = {
+        device: [len(run.pieces) for run in outcome.runs if run.device == device]
+        for device in CHOICES["policy"]
+    }
+    runs = " + ".join(str(len(each)) for each in sizes.values())
+    a_run = " + ".join(f"{sum(each) / max(1, len(each)):.1f}" for each in sizes.values())
     dropped = f"{len(outcome.dropped) / interims:7.0%}" if interims else f"{'-':>7}"
-    return f"{latencies}  {runs:<14}{sizes:<12}{dropped}"
+    return f"{latencies}  {runs:<14}{a_run:<12}{dropped}"
 
 
 if __name__ == "__main__":

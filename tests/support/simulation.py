@@ -43,6 +43,18 @@ class Trace:
     opening_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A batch that a device began with."""
+
+    device: Device
+    begun: float
+    ended: float
+    pieces: tuple[int, ...]
+    """Arrivals by their index."""
+    final: bool
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a trace."""
@@ -55,10 +67,7 @@ class Outcome:
     """Arrivals that no device could compute, and finals that found no room."""
     dropped: list[int] = field(default_factory=list)
     """Interims that were not computed."""
-    blocked: list[float] = field(default_factory=list)
-    """For each batch of interims that ran: how many seconds it kept a final waiting that came before it began."""
-    runs: dict[Device, int] = field(default_factory=dict)
-    pieces: dict[Device, int] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Latency of finals, seconds; infinite when one was not answered."""
@@ -150,23 +159,19 @@ class _Simulation:
                 self._asked[device] = now + step.wait_seconds
                 self._at(now + step.wait_seconds, lambda now: None)
         outcome.dropped += [piece.index for piece, _ in schedule.dropped]
-        for piece, _ in schedule.hopeless:
+        outcome.failed += [piece.index for piece, _ in schedule.hopeless]
+        for piece, _ in [*schedule.dropped, *schedule.hopeless]:
             piece.answered = True
-            outcome.failed.append(piece.index)
         schedule.dropped.clear()
         schedule.hopeless.clear()
 
     def _begin(self, device: Device, batch: tuple[_Traced, ...], now: float) -> None:
-        self._outcome.runs[device] = self._outcome.runs.get(device, 0) + 1
-        self._outcome.pieces[device] = self._outcome.pieces.get(device, 0) + len(batch)
         padded = max(piece.seconds for piece in batch)
         took = self._truth(device, padded, len(batch), now)
-        if took is None:
-            self._at(now + FAILING_SECONDS, self._failed(device))
-        else:
-            if not batch[0].final and any(piece.final for piece in self._schedule.waiting):
-                self._outcome.blocked.append(took)
-            self._at(now + took, self._finished(device, batch))
+        ended = now + (FAILING_SECONDS if took is None else took)
+        pieces = tuple(piece.index for piece in batch)
+        self._outcome.runs.append(Run(device, now, ended, pieces, batch[0].final))
+        self._at(ended, self._failed(device) if took is None else self._finished(device, batch))
 
     def _opened(self, device: Device) -> Callable[[float], None]:
         def happen(now: float) -> None:

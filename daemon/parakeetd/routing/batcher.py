@@ -21,6 +21,9 @@ already in the batch wait for it."""
 COMPANY_SECONDS = 0.004
 """How long a free device lets the oldest piece wait for others to be computed with it."""
 
+MIN_WAIT_SECONDS = 0.0002
+"""Less is not worth going to sleep for."""
+
 INTERIM_BATCH_SECONDS = 0.25
 """Interims are not gathered into batches that take longer: a final that comes meanwhile would wait for it."""
 
@@ -125,7 +128,7 @@ def company_seconds(
     """
     first = batch.pieces[0]
     left = COMPANY_SECONDS - (now - min(piece.submitted for piece in batch.pieces))
-    if left <= 0 or gap_seconds > COMPANY_SECONDS or first.alone or not first.final:
+    if left < MIN_WAIT_SECONDS or gap_seconds > COMPANY_SECONDS or first.alone or not first.final:
         return 0.0
     count = len(batch.pieces) + 1
     if count > limits.pieces or count * batch.longest > limits.seconds:

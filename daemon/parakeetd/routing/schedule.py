@@ -30,7 +30,7 @@ HUNG_RATIO = 10.0
 HUNG_SECONDS = 10.0
 
 GAP_WEIGHT = 0.3
-"""Weight of the newest gap between finals in their usual gap."""
+"""Weight of the newest gap between finals in their usual gap, a running geometric mean: a burst shows at once."""
 
 LOOK_AGAIN_SECONDS = 0.002
 """At least this long between two looks at a device that is overdue."""
@@ -123,8 +123,8 @@ class Schedule(Generic[P]):
         if len(self.waiting) >= self._max_queued and not self._make_room(piece):
             return
         if piece.final:
-            gap = min(now - self._last_final, 1.0)
-            self._gap_seconds += GAP_WEIGHT * (gap - self._gap_seconds)
+            gap = min(max(now - self._last_final, 1e-4), 1.0)
+            self._gap_seconds *= (gap / self._gap_seconds) ** GAP_WEIGHT
             self._last_final = now
         self.waiting.append(piece)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -15,7 +15,7 @@ from parakeetd.errors import AudioError, Closed, DeviceError, Overloaded
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
-from parakeetd.routing import Engine, Routed, Router
+from parakeetd.routing import Dropped, Engine, Estimate, Routed, Router
 from parakeetd.routing.fake import FakeEngine
 
 WAIT_SECONDS = 10.0
@@ -27,7 +27,9 @@ def speech(seconds: float) -> Samples:
 
 
 @contextmanager
-def routing(retry_seconds: float = 30.0, max_queued: int = 256, **engines: Engine) -> Iterator[Router]:
+def routing(
+    retry_seconds: float = 30.0, max_queued: int = 256, estimate: Estimate | None = None, **engines: Engine
+) -> Iterator[Router]:
     def opener(engine: Engine) -> Callable[[], Engine]:
         return lambda: engine
 
@@ -35,7 +37,7 @@ def routing(retry_seconds: float = 30.0, max_queued: int = 256, **engines: Engin
     for name in ("cpu", "cuda"):
         if name in engines:
             devices["cuda" if name == "cuda" else "cpu"] = opener(engines[name])
-    router = Router(devices, retry_seconds=retry_seconds, max_queued=max_queued)
+    router = Router(devices, retry_seconds=retry_seconds, max_queued=max_queued, estimate=estimate)
     for device in devices:
         router.open(device)
     try:
@@ -169,3 +171,154 @@ def test_a_device_that_hangs_does_not_keep_the_router_from_closing() -> None:
     router.submit(speech(1))
     assert not router.close(0.05)
     gate.set()
+
+
+def batching(device: Device, seconds: float, count: int) -> float:
+    """A device whose runs all take as long."""
+    return 0.1
+
+
+@contextmanager
+def waiting_behind(engine: FakeEngine, gate: threading.Event) -> Iterator[Router]:
+    """A router whose only device is busy with one segment of 0.1 s until the gate opens."""
+    with routing(cuda=engine, estimate=batching) as router:
+        running = router.submit(speech(0.1))
+        assert engine.begun.wait(WAIT_SECONDS)
+        yield router
+        gate.set()
+        answer(running)
+
+
+def test_what_waits_for_a_device_is_computed_together_and_answered_to_whom_it_belongs() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate)
+    with waiting_behind(engine, gate) as router:
+        lengths = [2.0, 2.1, 2.2]
+        options = [DecodeOptions(), DecodeOptions("ctc"), DecodeOptions()]
+        futures = [
+            router.submit(speech(length), decode=option, stream=number)
+            for number, (length, option) in enumerate(zip(lengths, options, strict=True))
+        ]
+        gate.set()
+        answers = [answer(future) for future in futures]
+    assert [routed.transcript.text for routed in answers] == ["2000ms", "2100ms", "2200ms"]
+    assert [routed.batch for routed in answers] == [3, 3, 3]
+    assert engine.batches[1:] == [[32_000, 33_600, 35_200]]
+    assert engine.options[1:] == options
+
+
+def test_audio_at_fault_in_a_batch_takes_nobody_with_it() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate, refused=[33_600])
+    with waiting_behind(engine, gate) as router:
+        futures = [router.submit(speech(length)) for length in (2.0, 2.1, 2.2, 2.3)]
+        gate.set()
+        with pytest.raises(AudioError, match="told to refuse"):
+            answer(futures[1])
+        texts = [answer(future).transcript.text for number, future in enumerate(futures) if number != 1]
+        assert all(report.healthy for report in router.devices())
+    assert texts == ["2000ms", "2200ms", "2300ms"]
+
+
+def test_a_segment_that_breaks_the_device_takes_nobody_with_it() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate, poisonous=[33_600])
+    with waiting_behind(engine, gate) as router:
+        futures = [router.submit(speech(length)) for length in (2.0, 2.1, 2.2, 2.3)]
+        gate.set()
+        with pytest.raises(DeviceError, match="poisoned"):
+            answer(futures[1])
+        texts = [answer(future).transcript.text for number, future in enumerate(futures) if number != 1]
+    assert texts == ["2000ms", "2200ms", "2300ms"]
+    assert engine.batches[1] == [32_000, 33_600, 35_200, 36_800]
+    assert sorted(engine.batches[2:]) == [[32_000], [33_600], [35_200], [36_800]]
+
+
+def test_a_client_that_leaves_before_its_batch_is_not_computed_and_harms_nobody() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate)
+    with waiting_behind(engine, gate) as router:
+        futures = [router.submit(speech(length)) for length in (2.0, 2.1, 2.2)]
+        assert futures[1].cancel()
+        gate.set()
+        assert [answer(futures[each]).transcript.text for each in (0, 2)] == ["2000ms", "2200ms"]
+    assert engine.batches[1:] == [[32_000, 35_200]]
+
+
+def test_a_client_that_leaves_while_its_batch_runs_harms_nobody() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate)
+    with routing(cuda=engine, estimate=batching) as router:
+        future = router.submit(speech(2.0))
+        assert engine.begun.wait(WAIT_SECONDS)
+        assert not future.cancel()
+        other = router.submit(speech(2.1))
+        gate.set()
+        assert answer(other).transcript.text == "2100ms"
+
+
+def test_an_interim_that_a_newer_one_replaces_is_answered_as_dropped() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate)
+    with waiting_behind(engine, gate) as router:
+        older = router.submit(speech(0.5), final=False, stream="one")
+        other = router.submit(speech(0.6), final=False, stream="two")
+        newer = router.submit(speech(1.0), final=False, stream="one")
+        with pytest.raises(Dropped, match="newer"):
+            answer(older)
+        gate.set()
+        assert answer(newer).transcript.text == "1000ms"
+        assert answer(other).transcript.text == "600ms"
+    assert 8_000 not in engine.pieces
+
+
+def test_a_device_that_hangs_on_a_segment_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parakeetd.routing.schedule.HUNG_SECONDS", 0.1)
+    gate = threading.Event()
+    with routing(cpu=FakeEngine(), cuda=FakeEngine(gate=gate), estimate=lambda *_: 0.001) as router:
+        # Both are as fast by the estimate; whichever is asked first takes it.
+        futures = [router.submit(speech(2.0 + number / 10)) for number in range(8)]
+        answers = [answer(future) for future in futures]
+        gate.set()
+    assert {routed.device for routed in answers} == {"cpu"}
+
+
+def test_the_estimate_decides_and_can_be_replaced() -> None:
+    with routing(cpu=FakeEngine(), cuda=FakeEngine(), estimate=lambda device, *_: len(device)) as router:
+        assert answer(router.submit(speech(10))).device == "cpu"
+        router.use_estimate(lambda device, *_: 1 / len(device))
+        assert answer(router.submit(speech(1))).device == "cuda"
+
+
+def test_with_a_threshold_the_length_alone_decides() -> None:
+    router = Router({"cpu": FakeEngine, "cuda": FakeEngine}, threshold_seconds=2.0)
+    assert [answer(router.submit(speech(seconds))).device for seconds in (1.9, 2.0)] == ["cpu", "cuda"]
+    router.close(WAIT_SECONDS)
+
+
+def test_many_clients_at_once_with_a_gpu_that_fails_now_and_then_all_get_their_own_text() -> None:
+    class Unreliable(FakeEngine):
+        def recognize(
+            self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
+        ) -> list[Transcript]:
+            self.failures = len(self.batches) % 3 == 2
+            return super().recognize(audio, options)
+
+    wrong: list[tuple[int, str]] = []
+
+    def client(number: int) -> None:
+        for round_number in range(20):
+            milliseconds = 100 + number * 20 + round_number
+            text = answer(router.submit(speech(milliseconds / 1000), stream=number)).transcript.text
+            if text != f"{milliseconds}ms":
+                wrong.append((milliseconds, text))
+
+    with routing(cpu=FakeEngine(), cuda=Unreliable(), retry_seconds=0.0, estimate=batching) as router:
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join(WAIT_SECONDS)
+        assert router.queued == 0
+    assert not any(each.is_alive() for each in clients)
+    assert wrong == []

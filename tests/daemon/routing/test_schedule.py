@@ -1,0 +1,194 @@
+"""What waits, what runs where: the state behind the router, with time as an argument."""
+
+from __future__ import annotations
+
+import pytest
+
+from parakeetd.errors import Overloaded
+from parakeetd.model.sessions import Device
+from parakeetd.routing.batcher import COMPANY_SECONDS, Piece
+from parakeetd.routing.policy import INTERIM_USEFUL_SECONDS
+from parakeetd.routing.schedule import HUNG_RATIO, HUNG_SECONDS, Schedule, Step
+
+
+def estimate(device: Device, seconds: float, count: int) -> float:
+    """A GPU that takes 0.2 s for any batch, and a CPU of ten times real time."""
+    return 0.2 if device == "cuda" else count * seconds / 10
+
+
+def schedule(
+    *devices: Device, opened: bool = True, max_queued: int = 256, retry_seconds: float = 30.0
+) -> Schedule[Piece]:
+    made: Schedule[Piece] = Schedule(devices, estimate, max_queued=max_queued, retry_seconds=retry_seconds)
+    for device in devices if opened else ():
+        made.opening(device, -1.0)
+        made.opened(device, 0.0)
+    return made
+
+
+def final(seconds: float, submitted: float = 0.0) -> Piece:
+    return Piece(seconds, True, submitted)
+
+
+def interim(seconds: float, submitted: float = 0.0, stream: str = "one") -> Piece:
+    return Piece(seconds, False, submitted, stream)
+
+
+def add(to: Schedule[Piece], *pieces: Piece) -> None:
+    for piece in pieces:
+        to.add(piece, piece.submitted)
+
+
+def lengths(step: Step[Piece]) -> list[float]:
+    return [piece.seconds for piece in step.batch]
+
+
+def test_the_slower_device_leaves_a_segment_to_the_faster_one_that_is_nearly_free() -> None:
+    both = schedule("cpu", "cuda")
+    add(both, final(8.0))
+    assert lengths(both.step("cuda", 0.01)) == [8.0]
+    add(both, final(9.0, 0.1))
+    step = both.step("cpu", 0.1)
+    assert step.batch == ()
+    # It looks again when the GPU should have been free.
+    assert step.wait_seconds == pytest.approx(0.2 - 0.09)
+
+
+def test_the_slower_device_takes_over_when_the_faster_one_is_overdue() -> None:
+    both = schedule("cpu", "cuda")
+    add(both, final(8.0))
+    assert both.step("cuda", 0.01).batch
+    add(both, final(9.0, 0.1))
+    assert lengths(both.step("cpu", 1.0)) == [9.0]
+
+
+def test_a_burst_on_a_free_gpu_is_gathered_for_a_few_milliseconds_and_computed_at_once() -> None:
+    gpu = schedule("cuda")
+    for number in range(12):
+        add(gpu, final(5.0, number * 0.0001))
+    step = gpu.step("cuda", 0.0012)
+    assert 0 < (step.wait_seconds or 0.0) <= COMPANY_SECONDS
+    assert lengths(gpu.step("cuda", 0.0012 + COMPANY_SECONDS)) == [5.0] * 12
+
+
+def test_a_single_segment_on_a_free_gpu_does_not_wait() -> None:
+    gpu = schedule("cuda")
+    add(gpu, final(5.0))
+    assert lengths(gpu.step("cuda", 0.0)) == [5.0]
+
+
+def test_a_newer_interim_takes_the_place_of_an_older_one_of_its_stream() -> None:
+    cpu = schedule("cpu")
+    older, other, newer = interim(1.0), interim(1.2, 0.1, "two"), interim(1.5, 0.5)
+    add(cpu, older, other, newer)
+    assert [piece for piece, _ in cpu.dropped] == [older]
+    assert lengths(cpu.step("cpu", 0.5)) == [1.5]
+
+
+def test_an_interim_that_waited_too_long_is_dropped_and_a_final_is_not() -> None:
+    cpu = schedule("cpu")
+    late, needed = interim(1.0), final(1.0)
+    add(cpu, late, needed)
+    assert cpu.step("cpu", INTERIM_USEFUL_SECONDS + 1).batch == (needed,)
+    assert [piece for piece, _ in cpu.dropped] == [late]
+
+
+def test_a_final_that_finds_no_room_takes_that_of_the_oldest_interim() -> None:
+    cpu = schedule("cpu", max_queued=2)
+    first, second = interim(1.0, 0.0, "one"), interim(1.0, 0.1, "two")
+    add(cpu, first, second, final(1.0, 0.2))
+    assert [piece for piece, _ in cpu.dropped] == [first]
+    add(cpu, final(1.0, 0.3))
+    with pytest.raises(Overloaded, match="2 segments are waiting, the limit is 2"):
+        add(cpu, final(1.0, 0.4))
+    assert len(cpu.waiting) == 2
+
+
+def test_an_interim_that_finds_no_room_is_dropped() -> None:
+    cpu = schedule("cpu", max_queued=1)
+    unlucky = interim(1.0, 0.1)
+    add(cpu, final(1.0), unlucky)
+    assert [piece for piece, _ in cpu.dropped] == [unlucky]
+    assert len(cpu.waiting) == 1
+
+
+def test_an_engine_is_opened_when_it_would_be_of_use_and_meanwhile_the_other_device_works() -> None:
+    both = schedule("cpu", "cuda", opened=False)
+    both.opening("cpu", -1.0)
+    both.opened("cpu", 0.0)
+    add(both, final(1.0))
+    # The CPU is as good for this one.
+    assert not both.step("cuda", 0.0).opens
+    assert both.step("cpu", 0.0).batch
+    both.finished("cpu", 0.1)
+    add(both, final(8.0, 0.2))
+    assert both.step("cuda", 0.2).opens
+    assert lengths(both.step("cpu", 0.2)) == [8.0]
+    both.opened("cuda", 3.0)
+    add(both, final(8.0, 3.0))
+    assert lengths(both.step("cuda", 3.0)) == [8.0]
+
+
+def test_segments_of_a_batch_that_failed_are_each_tried_again_by_themselves() -> None:
+    gpu = schedule("cuda", retry_seconds=0.0)
+    pieces = [final(5.0), final(5.0), final(5.0)]
+    add(gpu, *pieces)
+    assert len(gpu.step("cuda", 1.0).batch) == 3
+    gpu.failed("cuda", 1.1, "out of memory")
+    assert gpu.hopeless == []
+    for piece in pieces:
+        assert gpu.step("cuda", 1.2).opens
+        gpu.opened("cuda", 1.3)
+        assert gpu.step("cuda", 1.4).batch == (piece,)
+        gpu.failed("cuda", 1.5, "out of memory")
+    assert gpu.hopeless == [(piece, "out of memory") for piece in pieces]
+
+
+def test_a_device_that_does_not_open_hands_on_all_that_wait() -> None:
+    both = schedule("cpu", "cuda", opened=False)
+    add(both, final(8.0))
+    assert both.step("cuda", 0.0).opens
+    both.failed("cuda", 0.1, "no driver")
+    assert both.step("cuda", 0.1) == Step(wait_seconds=30.0)
+    assert both.step("cpu", 0.1).opens
+    both.failed("cpu", 0.2, "no memory")
+    assert [reason for _, reason in both.hopeless] == ["no memory"]
+    assert both.waiting == []
+
+
+def test_what_a_device_does_not_answer_is_given_to_another_and_it_is_not_trusted() -> None:
+    both = schedule("cpu", "cuda")
+    stuck = final(8.0)
+    add(both, stuck)
+    assert both.step("cuda", 0.0).batch == (stuck,)
+    given_up = max(HUNG_SECONDS, HUNG_RATIO * 0.2)
+    # With nothing else to do the other device wakes up for it.
+    assert both.step("cpu", 1.0).wait_seconds == pytest.approx(given_up - 1.0)
+    assert both.step("cpu", given_up).batch == (stuck,)
+    assert not both.healthy("cuda", given_up)
+    assert both.failure("cuda") == "no answer after 10 s"
+    both.finished("cuda", given_up + 1)
+    assert both.healthy("cuda", given_up + 1)
+
+
+def test_times_that_differ_from_the_estimate_are_learned_after_the_first_run() -> None:
+    gpu = schedule("cuda")
+    for run in range(6):
+        add(gpu, final(5.0, float(run)))
+        assert gpu.step("cuda", float(run)).batch
+        gpu.finished("cuda", run + (5.0 if run == 0 else 0.6))
+        if run == 0:
+            # The first run of an engine is no measure of it.
+            assert gpu.ratio("cuda", 0.0) == 1
+    assert gpu.ratio("cuda", 6.0) == pytest.approx(3.0, rel=0.25)
+
+
+def test_a_new_estimate_starts_without_what_was_learned_about_the_old_one() -> None:
+    gpu = schedule("cuda")
+    for run in range(3):
+        add(gpu, final(5.0, float(run)))
+        assert gpu.step("cuda", float(run)).batch
+        gpu.finished("cuda", run + 0.6)
+    assert gpu.ratio("cuda", 3.0) > 1
+    gpu.use_estimate(lambda *_: 0.6)
+    assert gpu.ratio("cuda", 3.0) == 1
