@@ -1,13 +1,17 @@
 """Tokens to text and words.
 
-The vocabularies are SentencePiece's: a piece that begins with "▁" begins a word.
+The vocabularies are SentencePiece's: a piece that begins with "▁" begins a word. A punctuation mark by itself belongs
+to the word before it, in the text and in time, as in NeMo: decoders emit marks late, after the pause that they stand
+for. Marks that open something are the exception, which NeMo does not make: "¿" belongs to what follows.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parakeetd.errors import BundleError
@@ -16,16 +20,34 @@ from parakeetd.model.transcript import Token, Transcript, Word
 BLANK = "<blk>"
 WORD_START = "▁"
 
+SENTENCE_ENDS = ".?!"
+"""A vocabulary with one of these belongs to a model that writes punctuation."""
+
+_OPENING = "¿¡"
+"""Marks that open something and that Unicode does not class as such."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Pieces by token id; blank comes after them and has no piece."""
 
     pieces: tuple[str, ...]
+    marks: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Punctuation characters in the pieces that are written against the word before them."""
+
+    def __post_init__(self) -> None:
+        ordinary = (piece for piece in self.pieces if not re.match(r"<.*>$|\[.*\]$|▁", piece))
+        marks = {character for piece in ordinary for character in piece if _closes(character)}
+        object.__setattr__(self, "marks", frozenset(marks))
 
     @property
     def blank(self) -> int:
         return len(self.pieces)
+
+    @property
+    def has_punctuation(self) -> bool:
+        """Whether the model can end a sentence."""
+        return any(mark in self.marks for mark in SENTENCE_ENDS)
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
@@ -61,29 +83,57 @@ def transcript(
     """Text and words of a hypothesis, with times inside the audio.
 
     A word starts at its first token's frame and ends where its last token's duration does, but not after the next
-    word's start: durations are steps of the decoder, not lengths of sounds.
+    word's start: durations are steps of the decoder, not lengths of sounds. Punctuation marks take no time.
     """
-    text = vocabulary.text(token.id for token in tokens)
+    text = _marks_joined(vocabulary.text(token.id for token in tokens), vocabulary.marks)
     if not text.strip():
         return Transcript()
-    groups: list[list[Token]] = []
-    for token in tokens:
-        if not groups or vocabulary.pieces[token.id].startswith(WORD_START):
-            groups.append([])
-        groups[-1].append(token)
+    groups = _groups(tokens, vocabulary)
     words: list[Word] = []
     for i, group in enumerate(groups):
-        # A lone "▁" before a piece without it: the word is what follows.
-        word = vocabulary.text(token.id for token in group).strip()
+        word = _marks_joined(vocabulary.text(token.id for token in group).strip(), vocabulary.marks)
         if not word:
             continue
-        end_frame = group[-1].frame + max(1, group[-1].duration)
+        sounds = [token for token in group if not _is_silent(token, vocabulary)] or group
+        end_frame = sounds[-1].frame + max(1, sounds[-1].duration)
         if i + 1 < len(groups):
-            end_frame = max(group[-1].frame, min(end_frame, groups[i + 1][0].frame))
+            end_frame = max(sounds[-1].frame, min(end_frame, groups[i + 1][0].frame))
         start = min(group[0].frame * frame_seconds, audio_seconds)
         end = max(start, min(end_frame * frame_seconds, audio_seconds))
         words.append(Word(word, round(start, 3), round(end, 3), _geometric_mean(t.confidence for t in group)))
     return Transcript(text, tuple(words), tuple(tokens), _geometric_mean(t.confidence for t in tokens))
+
+
+def _groups(tokens: Sequence[Token], vocabulary: Vocabulary) -> list[list[Token]]:
+    """Tokens by words. A lone "▁" before a piece without it: the word is what follows."""
+    groups: list[list[Token]] = []
+    for token in tokens:
+        if groups and _is_mark(token, vocabulary):
+            if len(groups) > 1 and [vocabulary.pieces[last.id] for last in groups[-1]] == [WORD_START]:
+                lone = groups.pop()
+                groups[-1] += lone
+        elif not groups or vocabulary.pieces[token.id].startswith(WORD_START):
+            groups.append([])
+        groups[-1].append(token)
+    return groups
+
+
+def _is_mark(token: Token, vocabulary: Vocabulary) -> bool:
+    return vocabulary.pieces[token.id].removeprefix(WORD_START) in vocabulary.marks
+
+
+def _is_silent(token: Token, vocabulary: Vocabulary) -> bool:
+    return vocabulary.pieces[token.id] == WORD_START or _is_mark(token, vocabulary)
+
+
+def _closes(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category.startswith("P") and category not in ("Ps", "Pi") and character not in _OPENING
+
+
+def _marks_joined(text: str, marks: frozenset[str]) -> str:
+    """Without the space that may stand before a mark: its piece can begin with one."""
+    return re.sub(rf"\s([{re.escape(''.join(sorted(marks)))}])", r"\1", text) if marks else text
 
 
 def _geometric_mean(values: Iterable[float]) -> float:

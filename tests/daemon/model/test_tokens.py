@@ -56,6 +56,50 @@ def test_confidence_of_a_word_is_the_geometric_mean_of_its_tokens() -> None:
     assert heard.confidence == pytest.approx(0.6)
 
 
+def marked(*places: tuple[int, int, int]) -> Transcript:
+    pieces = Vocabulary(("▁", "▁no", "▁don", "'", "t", ".", "▁go", "?", "▁,", "▁¿", "¿", ",", "<unk>"))
+    return transcript(tokens(*places), pieces, frame_seconds=0.08, audio_seconds=10.0)
+
+
+def test_a_mark_belongs_to_the_word_before_it_and_takes_no_time() -> None:
+    # The mark is emitted a second after the word, as decoders do at a pause.
+    heard = marked((1, 2, 2), (5, 14, 1), (6, 20, 2))
+    assert heard.text == "no. go"
+    assert [(word.text, word.start, word.end) for word in heard.words] == [
+        ("no.", 0.16, 0.32),
+        ("go", 1.6, 1.76),
+    ]
+
+
+def test_an_apostrophe_inside_a_word_does_not_end_it() -> None:
+    heard = marked((2, 2, 1), (3, 3, 1), (4, 4, 2))
+    assert [(word.text, word.start, word.end) for word in heard.words] == [("don't", 0.16, 0.48)]
+
+
+@pytest.mark.parametrize("mark", [[(0, 10, 1), (7, 11, 1)], [(8, 10, 1)]], ids=["two pieces", "one piece"])
+def test_the_space_that_a_mark_is_emitted_with_is_not_written(mark: list[tuple[int, int, int]]) -> None:
+    heard = marked((1, 2, 2), *mark, (6, 20, 2))
+    assert heard.text == ("no? go" if len(mark) == 2 else "no, go")
+    assert " ".join(word.text for word in heard.words) == heard.text
+    assert heard.words[0].end == 0.32
+
+
+@pytest.mark.parametrize("mark", [[(0, 10, 1), (10, 11, 1)], [(9, 10, 1)]], ids=["two pieces", "one piece"])
+def test_a_mark_that_opens_belongs_to_what_follows(mark: list[tuple[int, int, int]]) -> None:
+    heard = marked((1, 2, 2), *mark, (4, 12, 2))
+    assert heard.text == "no ¿t"
+    assert [word.text for word in heard.words] == ["no", "¿t"]
+
+
+def test_a_mark_before_any_word_is_a_word() -> None:
+    assert [word.text for word in marked((5, 1, 1), (6, 3, 1)).words] == [".", "go"]
+
+
+def test_a_vocabulary_says_whether_it_can_end_a_sentence() -> None:
+    assert Vocabulary(("▁a", ".")).has_punctuation
+    assert not Vocabulary(("▁a", "'", ",", "<.>")).has_punctuation
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
