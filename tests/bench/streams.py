@@ -177,14 +177,23 @@ def row(made: Trial) -> str:
     )
 
 
-def search(server: Server, track: Track, options: Options, bound: float) -> tuple[int, list[Trial]]:
-    """The most streams whose P95 is within `bound` seconds with no final lost, and the trials."""
+def search(
+    server: Server, track: Track, options: Options, bound: float, known: Sequence[Trial]
+) -> tuple[int, list[Trial]]:
+    """The most streams whose P95 is within `bound` seconds with no final lost, and the trials that it took.
+
+    Args:
+        known: trials of this server that were made before.
+    """
+
+    def within(made: Trial) -> bool:
+        return made.latencies.p95 <= bound and not made.latencies.lost
+
     trials: list[Trial] = []
-    held: list[tuple[int, bool]] = []
+    held = [(made.streams, within(made)) for made in known]
     while (streams := most_streams(held)) is not None and streams <= options.max_streams:
-        made = tried(server, streams, track, options)
-        trials.append(made)
-        held.append((streams, made.latencies.p95 <= bound and not made.latencies.lost))
+        trials.append(tried(server, streams, track, options))
+        held.append((streams, within(trials[-1])))
     return max((n for n, ok in held if ok), default=0), trials
 
 
@@ -259,10 +268,11 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     for serve in servers:
         with serve(folder, options) as server:
             asyncio.run(trial(server, 1, track, _shorter(options, 10.0)))  # warm
-            trials += [tried(server, streams, track, options) for streams in counts]
+            known = [tried(server, streams, track, options) for streams in counts]
+            trials += known
             if arguments.search:
                 shorter = _shorter(options, arguments.search_seconds)
-                most[server.name], searched = search(server, track, shorter, arguments.search)
+                most[server.name], searched = search(server, track, shorter, arguments.search, known)
                 trials += searched
             if isinstance(server, Parakeetd) and arguments.silent:
                 kinds: tuple[Literal["zeros", "quiet room"], ...] = ("zeros", "quiet room")
