@@ -87,7 +87,8 @@ class Router:
         try:
             self._workers[device].open_now()
         except Exception as error:
-            self.failed(device, error)
+            # Whoever asked for it is told, and says so.
+            self._out_of_use(device, error)
             raise
         self.opened(device)
 
@@ -192,9 +193,12 @@ class Router:
             self._changed.notify_all()
 
     def failed(self, device: Device, error: Exception) -> None:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log.error("device %s failed, %s", device, _in_one_line(error))
+        self._out_of_use(device, error)
+
+    def _out_of_use(self, device: Device, error: Exception) -> None:
+        reason = _in_one_line(error)
         with self._changed:
-            log.error("device %s failed, %s", device, reason)
             self._schedule.failed(device, time.monotonic(), reason)
             answers = self._not_to_compute()
             self._changed.notify_all()
@@ -212,6 +216,10 @@ class Router:
         schedule.dropped.clear()
         schedule.hopeless.clear()
         return answers
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _answer(answers: list[tuple[Job, Exception]]) -> None:
