@@ -135,6 +135,54 @@ async def test_interims_do_not_pile_up_before_a_slow_engine() -> None:
     assert lengths(results)[-1] == "1500ms"
 
 
+async def test_an_interim_that_waits_gives_its_place_to_the_newer_one_and_nobody_hears_of_it() -> None:
+    engine = FakeEngine(gate=threading.Event())
+
+    async def talking() -> AsyncIterator[Samples]:
+        for _ in range(18):
+            yield speech(0.1)
+            await asyncio.sleep(0.01)
+        if engine.gate is not None:
+            engine.gate.set()
+        # The interim that waits is computed before the final is cut.
+        await asyncio.sleep(0.2)
+        yield speech(0.05)
+
+    with serving(engine) as sessions:
+        busy = asyncio.create_task(collect(sessions, source(speech(0.2))))
+        await asyncio.to_thread(engine.begun.wait, WAIT_SECONDS)
+        results = await collect(sessions, talking(), interim=True)
+        await busy
+    # Audio of 0.5, 1.0 and 1.5 s was there while the engine was busy with another stream; the newest was computed.
+    assert engine.pieces == [3_200, 24_000, 29_600]
+    assert lengths(results) == ["1500ms", "1850ms"]
+
+
+async def test_results_keep_their_order_when_a_later_segment_is_computed_first() -> None:
+    slow = FakeEngine(gate=threading.Event())
+    quick = FakeEngine(gate=slow.begun)
+    # The first segment goes to the GPU, which is held; the next would have to wait for it longer than the CPU takes.
+    router = Router(
+        {"cpu": lambda: quick, "cuda": lambda: slow},
+        estimate=lambda device, seconds, count: count * (1.0 if device == "cuda" else 1.5),
+    )
+    for device in router.devices():
+        router.open(device.device)
+    settings = SessionSettings(detector="off", segmentation=FAST)
+    sessions = Sessions((ServedModel("fake", ("en-US",), router),), settings)
+    collecting = asyncio.create_task(collect(sessions, source(speech(7.0))))
+    await asyncio.to_thread(slow.begun.wait, WAIT_SECONDS)
+    await asyncio.to_thread(quick.begun.wait, WAIT_SECONDS)
+    if slow.gate is not None:
+        slow.gate.set()
+    results = await collecting
+    assert results[0].device == "cuda"
+    assert "cpu" in {result.device for result in results}
+    assert [result.start for result in results] == sorted(result.start for result in results)
+    assert sum(int(text.removesuffix("ms")) for text in lengths(results)) == 7_000
+    router.close(WAIT_SECONDS)
+
+
 async def test_no_interims_unless_asked_for() -> None:
     engine = FakeEngine()
     with serving(engine) as sessions:
