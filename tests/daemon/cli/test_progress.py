@@ -95,3 +95,11 @@ def test_without_a_terminal_there_is_no_bar(env: dict[str, str], long_file: Path
         check=True,
     )
     assert done.stderr == b""
+
+
+def test_measuring_shows_how_far_it_is_and_the_time_left(env: dict[str, str]) -> None:
+    out, seen = on_a_terminal(["calibrate", "--device", "cpu", "--seconds", "2"], env)
+    assert "measuring demo" in seen
+    assert "%" in seen
+    assert "0:00:0" in seen
+    assert out.startswith("demo on ")
