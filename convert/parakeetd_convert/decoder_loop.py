@@ -31,31 +31,30 @@ def write_greedy(decoder: Decoder, graph: GraphWriter, parts: DecoderParts) -> N
     lengths = graph.input("encoded_lengths", TensorProto.INT64, ["batch"])
     pieces = _Pieces(graph, decoder, parts.project(graph, encoded), lengths)
     none = graph.add("Mul", lengths, graph.ints(0))
-    hidden = _zeros(graph, decoder, lengths)
     start = graph.add("Add", none, graph.ints(decoder.architecture.vocabulary))
-    before = _flat(*parts.predict(graph, start, [hidden] * decoder.layers, [hidden] * decoder.layers))
+    zeros = [_zeros(graph, size, lengths) for size in [decoder.width, *[decoder.hidden] * 2 * decoder.layers]]
 
-    body = graph.branch()
-    frame, at_frame, *inside = (graph.fresh("state") for _ in range(2 + len(before)))
-    logits = parts.join(body, pieces.ahead(body, frame), inside[0])
+    body = graph.body()
+    frame, at_frame, target, *before = (graph.fresh("state") for _ in range(3 + len(zeros)))
+    after = _advance(body, decoder, parts, target, before)
+    logits = parts.join(body, pieces.ahead(body, frame), after[0])
     looked = pieces.look(body, logits, frame, at_frame)
-    after = _advance(body, decoder, parts, looked, inside)
-    kinds = [TensorProto.INT64, TensorProto.INT64, *[graph.float_type] * len(before)]
-    names = zip(
-        [none, none, *before],
-        [frame, at_frame, *inside],
-        [looked.frame, looked.at_frame, *after],
-        kinds,
+    carried = zip(
+        [none, none, start, *zeros],
+        [frame, at_frame, target, *before],
+        [looked.frame, looked.at_frame, looked.target, *after],
+        [*[TensorProto.INT64] * 3, *[graph.float_type] * len(zeros)],
         strict=True,
     )
+    state = [LoopState(*names) for names in carried]
     found = {
         "tokens": (looked.token, TensorProto.INT64),
         "frames": (looked.where, TensorProto.INT64),
         "durations": (looked.duration, TensorProto.INT64),
         "confidences": (looked.confidence, TensorProto.FLOAT),
     }
-    results = graph.add_loop(body, [LoopState(*name) for name in names], looked.again, list(found.values()))
-    for (name, (_, kind)), result in zip(found.items(), results[len(kinds) :], strict=True):
+    results = graph.add_loop(body, state, looked.again, list(found.values()))
+    for (name, (_, kind)), result in zip(found.items(), results[len(state) :], strict=True):
         graph.output(result, name, kind, ["runs", "batch"])
 
 
@@ -68,8 +67,8 @@ class _Looked:
         """Where the next look begins, and the tokens emitted there so far."""
         self.emitted = ""
         """A token was found."""
-        self.wanted = ""
-        """A token was found and frames are left."""
+        self.target = ""
+        """The token where one was found and frames are left, else -1."""
         self.again = ""
         """Some piece has frames left; a scalar."""
 
@@ -103,14 +102,18 @@ class _Pieces:
 
     def look(self, n: Nodes, logits: str, frame: str, at_frame: str) -> _Looked:
         """Follow the blanks to the first token, the end of the piece or the end of the frames ahead."""
-        blank, count = self._a.vocabulary, len(self._a.durations)
-        scores, for_durations = n.add_many("Split", logits, n.ints(blank + 1, count), outputs=2, axis=-1)
-        best = n.add("ArgMax", scores, axis=-1, keepdims=0)
+        tokens, count = self._a.vocabulary, len(self._a.durations)
+        scores, blank, for_durations = n.add_many(
+            "Split", logits, n.ints(tokens, 1, count), outputs=3, axis=-1
+        )
+        # The place of the maximum takes several times as long to find as the maximum, and is asked for one frame only.
+        highest = n.add("ReduceMax", scores, axes=[-1], keepdims=1)
+        is_blank = n.add("Squeeze", n.add("Greater", blank, highest), n.ints(2))
         choice = n.add("ArgMax", for_durations, axis=-1, keepdims=0)
         duration = n.add("Gather", n.constant(np.array(self._a.durations)), choice, axis=0)
         lengths = n.add("Unsqueeze", self._lengths, n.ints(1))
         inside = n.add("Less", self._positions(n, frame), lengths)
-        skipped = n.add("And", inside, n.add("Equal", best, n.ints(blank)))
+        skipped = n.add("And", inside, is_blank)
         step = n.add("Where", skipped, n.add("Max", duration, n.ints(1)), n.ints(0))
         target = n.add("Concat", n.add("Add", step, self._steps), self._beyond, axis=1)
         # Each time the distance that a target is away doubles.
@@ -130,11 +133,16 @@ class _Pieces:
         found.duration = there(duration)
         in_reach = n.add("Less", column(walked), n.ints(LOOK_AHEAD))
         found.emitted = n.add("And", in_reach, n.add("Less", found.where, self._lengths))
-        found.token = n.add("Where", found.emitted, there(best), n.ints(-1))
         row = n.add("Add", n.add("Mul", self._rows, n.ints(LOOK_AHEAD)), stop)
-        flat = n.add("Reshape", scores, n.ints(-1, blank + 1))
-        chosen = n.add("Cast", n.add("Gather", flat, column(row), axis=0), to=TensorProto.FLOAT)
-        found.confidence = n.add("ReduceMax", n.add("Softmax", chosen, axis=-1), axes=[-1], keepdims=0)
+        flat = n.add("Reshape", logits, n.ints(-1, tokens + 1 + count))
+        chosen = n.add("Gather", flat, column(row), axis=0)
+        best = n.add(
+            "ArgMax", n.add("Slice", chosen, n.ints(0), n.ints(tokens), n.ints(1)), axis=-1, keepdims=0
+        )
+        found.token = n.add("Where", found.emitted, best, n.ints(-1))
+        text_or_blank = n.add("Slice", chosen, n.ints(0), n.ints(tokens + 1), n.ints(1))
+        shares = n.add("Softmax", n.add("Cast", text_or_blank, to=TensorProto.FLOAT), axis=-1)
+        found.confidence = n.add("ReduceMax", shares, axes=[-1], keepdims=0)
         self._next(n, found, column(walked), at_frame)
         return found
 
@@ -151,22 +159,20 @@ class _Pieces:
         goes_on = n.add("And", found.emitted, n.add("Equal", advance, zero))
         found.at_frame = n.add("Where", goes_on, count, zero)
         unfinished = n.add("Less", found.frame, self._lengths)
-        found.wanted = n.add("And", found.emitted, unfinished)
+        found.target = n.add("Where", unfinished, found.token, n.ints(-1))
         found.again = _any(n, unfinished)
 
 
-def _advance(
-    n: Nodes, decoder: Decoder, parts: DecoderParts, looked: _Looked, before: list[str]
-) -> list[str]:
-    """The hypotheses and states after this look; the prediction network runs only where there was a token."""
+def _advance(n: Nodes, decoder: Decoder, parts: DecoderParts, target: str, before: list[str]) -> list[str]:
+    """The hypotheses and states after the targets; the prediction network runs only where there is one."""
+    there = n.add("Greater", target, n.ints(-1))
     run, keep = n.branch(), n.branch()
-    targets = run.add("Max", looked.token, run.ints(0))
     hidden, cell = before[1 : 1 + decoder.layers], before[1 + decoder.layers :]
-    new = _flat(*parts.predict(run, targets, hidden, cell))
-    mine = run.add("Unsqueeze", looked.emitted, run.ints(1))
+    prediction, new_hidden, new_cell = parts.predict(run, run.add("Max", target, run.ints(0)), hidden, cell)
+    mine = run.add("Unsqueeze", there, run.ints(1))
+    new = [prediction, *new_hidden, *new_cell]
     chosen = [run.add("Where", mine, after, old) for after, old in zip(new, before, strict=True)]
-    kept = [keep.add("Identity", value) for value in before]
-    return n.add_if(_any(n, looked.wanted), run, chosen, keep, kept)
+    return n.add_if(_any(n, there), run, chosen, keep, [keep.add("Identity", value) for value in before])
 
 
 def _any(n: Nodes, values: str) -> str:
@@ -175,11 +181,7 @@ def _any(n: Nodes, values: str) -> str:
     return n.add("Cast", largest, to=TensorProto.BOOL)
 
 
-def _zeros(g: GraphWriter, decoder: Decoder, lengths: str) -> str:
-    """The state [B, H] of an empty hypothesis."""
-    shape = g.add("Concat", g.add("Shape", lengths), g.ints(decoder.hidden), axis=0)
+def _zeros(g: GraphWriter, size: int, lengths: str) -> str:
+    """Zeros [B, size]."""
+    shape = g.add("Concat", g.add("Shape", lengths), g.ints(size), axis=0)
     return g.add("Expand", g.constant(np.zeros((1, 1), np.float32)), shape)
-
-
-def _flat(prediction: str, hidden: list[str], cell: list[str]) -> list[str]:
-    return [prediction, *hidden, *cell]

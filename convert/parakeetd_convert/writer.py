@@ -62,8 +62,9 @@ class Nodes:
     Branches and bodies see the names of the graph around them.
     """
 
-    def __init__(self, writer: GraphWriter) -> None:
+    def __init__(self, writer: GraphWriter, *, owns: bool = False) -> None:
         self._writer = writer
+        self._owns = owns
         self.nodes: list[onnx.NodeProto] = []
         self.own: list[TensorProto] = []
         """Weights that lie in a branch itself."""
@@ -90,7 +91,11 @@ class Nodes:
         Args:
             exact: keep float32 in a graph that computes in float16.
         """
-        return self._writer.constant(value, exact=exact)
+        if not self._owns:
+            return self._writer.constant(value, exact=exact)
+        tensor = self._writer.tensor(value, exact=exact)
+        self.own.append(tensor)
+        return str(tensor.name)
 
     def own_constant(self, value: NDArray[Any]) -> str:
         """A small weight that lies in this branch: ONNX Runtime changes the layout of a convolution only when its
@@ -104,8 +109,13 @@ class Nodes:
         return self.constant(np.array(values, np.int64))
 
     def branch(self) -> Nodes:
-        """An empty branch for `add_if`, or body for `add_loop`."""
-        return Nodes(self._writer)
+        """An empty branch for `add_if`."""
+        return Nodes(self._writer, owns=self._owns)
+
+    def body(self) -> Nodes:
+        """An empty body for `add_loop`. Its weights lie in it, and so do those of its branches: ONNX Runtime prepares
+        a weight for its product only in the graph that it lies in, and would do so again in every run of a loop."""
+        return Nodes(self._writer, owns=True)
 
     def add_if(
         self, condition: str, yes: Nodes, yes_outputs: Sequence[str], no: Nodes, no_outputs: Sequence[str]
@@ -203,14 +213,19 @@ class GraphWriter(Nodes):
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def constant(self, value: NDArray[Any], *, exact: bool = False) -> str:
+        tensor = self.tensor(value, exact=exact)
+        self._weights.append(tensor)
+        return str(tensor.name)
+
+    def tensor(self, value: NDArray[Any], *, exact: bool) -> TensorProto:
+        """A weight with a name of its own, whose values lie in the data file unless they are few."""
         name = self.fresh("weight")
         if self._half and value.dtype == np.float32 and not exact:
             value = value.astype(np.float16)
         # Not ascontiguousarray: it would make a vector of a number.
         value = value.copy(order="C") if not value.flags.c_contiguous else value
         if value.nbytes <= _INLINE_BYTES:
-            self._weights.append(numpy_helper.from_array(value, name))
-            return name
+            return numpy_helper.from_array(value, name)
         tensor = TensorProto(
             name=name,
             data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
@@ -220,8 +235,7 @@ class GraphWriter(Nodes):
         place = {"location": self._data.path.name, "offset": self._data.place(value), "length": value.nbytes}
         for key, item in place.items():
             tensor.external_data.add(key=key, value=str(item))
-        self._weights.append(tensor)
-        return name
+        return tensor
 
     def __enter__(self) -> GraphWriter:
         return self

@@ -179,7 +179,7 @@ def negation_for_activation(model: onnx.ModelProto) -> None:
 
 def least_likely_durations(model: onnx.ModelProto) -> None:
     [body] = [a.g for node in model.graph.node if node.op_type == "Loop" for a in node.attribute]
-    [_, durations] = [node for node in body.node if node.op_type == "ArgMax"]
+    [durations, _] = [node for node in body.node if node.op_type == "ArgMax"]
     durations.op_type = "ArgMin"
 
 
@@ -280,7 +280,7 @@ def test_a_loop_collects_every_run_and_carries_its_state(tmp_path: Path) -> None
         GraphWriter(tmp_path / "g.onnx", weights=weights) as graph,
     ):
         start = graph.input("start", onnx.TensorProto.INT64, [1])
-        body = graph.branch()
+        body = graph.body()
         inside = graph.fresh("state")
         after = body.add("Add", inside, body.ints(2))
         again = body.add("Squeeze", body.add("Less", after, body.ints(7)), body.ints(0))
