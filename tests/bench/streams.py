@@ -193,6 +193,9 @@ def search(
     held = [(made.streams, within(made)) for made in known]
     while (streams := most_streams(held)) is not None and streams <= options.max_streams:
         trials.append(tried(server, streams, track, options))
+        if not within(trials[-1]):
+            # One pause of the machine would end the search: a bound is missed when it is missed twice.
+            trials.append(tried(server, streams, track, options))
         held.append((streams, within(trials[-1])))
     return max((n for n, ok in held if ok), default=0), trials
 
