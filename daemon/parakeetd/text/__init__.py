@@ -1,0 +1,10 @@
+"""How recognised words are written: spoken commands, punctuation, profanity. Words keep their times throughout."""
+
+from __future__ import annotations
+
+from parakeetd.text.commands import Commands
+from parakeetd.text.pen import Pen, Style
+from parakeetd.text.profanity import WordList
+from parakeetd.text.tables import Tables, read_tables
+
+__all__ = ["Commands", "Pen", "Style", "Tables", "WordList", "read_tables"]
