@@ -138,12 +138,17 @@ class TestPlainTransducer:
         assert engine.recognize(speech[0].samples).replace(" ", "") == ours[0].text.replace(" ", "")
 
 
+DECODER_GRAPHS = ("projection", "prediction", "joint", "greedy")
+
+
 def test_every_file_of_a_bundle_is_in_its_manifest_with_its_sum(bundle: Bundle) -> None:
     present = {file.name for file in bundle.path.iterdir()} - {"manifest.json"}
     assert set(bundle.manifest.files) == present
     assert present == {
         *(f"encoder-model{p}.onnx{data}" for p in ("", ".int8", ".fp16") for data in ("", ".data")),
         *(f"decoder_joint-model{p}.onnx" for p in ("", ".int8", ".fp16")),
+        *(f"{graph}-model{p}.onnx" for graph in DECODER_GRAPHS for p in ("", ".int8", ".fp16")),
+        *(f"decoder-model{p}.onnx.data" for p in ("", ".int8", ".fp16")),
         *("ctc-model.onnx", "preprocessor.onnx"),
         *("tokens.txt", "vocab.txt", "tokenizer.model", "config.json"),
     }
