@@ -10,13 +10,15 @@ from contextlib import ExitStack
 
 from sdnotify import SystemdNotifier
 
-from parakeetd.config import Config, Paths, default_model
+from parakeetd.config import Config, Paths, TextSettings, default_model
 from parakeetd.engines import open_devices
-from parakeetd.model.bundle import EMBEDDED, Bundle, find_bundle, installed_names
+from parakeetd.model.bundle import EMBEDDED, TOKENS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import decoders_of
+from parakeetd.model.tokens import Vocabulary
 from parakeetd.rpc.server import RpcServer
 from parakeetd.session import ServedModel, Sessions
 from parakeetd.session.stream import MAX_UNDER_WAY
+from parakeetd.text import HouseStyle, read_tables
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Daemon:
         """
         config = self._config
         bundle = self._bundle()
+        house = _house_style(config.text)
         with ExitStack() as undo:
             room = config.server.max_streams * MAX_UNDER_WAY
             # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
@@ -60,9 +63,10 @@ class Daemon:
                 bundle.manifest.languages,
                 self._opened.router,
                 decoders_of(bundle.manifest.architecture),
+                Vocabulary.read(bundle.path / TOKENS).has_punctuation,
             )
             addresses = config.server.listen or self._paths.default_listen
-            self._server = RpcServer(Sessions((served,), config.sessions), addresses)
+            self._server = RpcServer(Sessions((served,), config.sessions), addresses, house)
             await self._server.start()
             undo.pop_all()
         devices = ", ".join(report.device for report in self._opened.router.devices())
@@ -86,6 +90,14 @@ class Daemon:
                 "for a full one: pip install 'parakeetd[convert]' && parakeetd-convert list"
             )
         return bundle
+
+
+def _house_style(settings: TextSettings) -> HouseStyle:
+    return HouseStyle(
+        read_tables(settings.commands_file, settings.profanity_file),
+        commands=bool(settings.commands),
+        always_punctuation=settings.punctuation == "always",
+    )
 
 
 async def run(config: Config, paths: Paths, *, say: Callable[[str], None]) -> None:

@@ -87,12 +87,42 @@ class VadSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSettings:
+    """Table `[text]`."""
+
+    punctuation: Literal["request", "always"] = "request"
+    """`request` writes the model's punctuation for clients that ask for it, as Riva does; `always` for all."""
+    commands: bool | str = False
+    """Spoken commands, for clients that do not say; a path is the table to use, and switches them on."""
+    profanity: str = ""
+    """Path of the list for the profanity filter; empty for the shipped one."""
+
+    def __post_init__(self) -> None:
+        for key, given, file in (
+            ("commands", self.commands, self.commands_file),
+            ("profanity", self.profanity, self.profanity_file),
+        ):
+            if file is not None and not file.is_absolute():
+                raise ConfigError(f"text.{key} must be an absolute path or begin with ~/, not {given!r}")
+
+    @property
+    def commands_file(self) -> Path | None:
+        """None for the shipped table."""
+        return _user_path(self.commands) if isinstance(self.commands, str) else None
+
+    @property
+    def profanity_file(self) -> Path | None:
+        return _user_path(self.profanity) if self.profanity else None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     device: DeviceSettings = field(default_factory=DeviceSettings)
     vad: VadSettings = field(default_factory=VadSettings)
     segmentation: Segmentation = field(default_factory=Segmentation)
+    text: TextSettings = field(default_factory=TextSettings)
 
     def __post_init__(self) -> None:
         # The session room checks its own limits: here, while it is known which file they came from.
@@ -197,7 +227,16 @@ def _absolute(text: str | None) -> Path | None:
     return Path(text) if text and Path(text).is_absolute() else None
 
 
+def _user_path(text: str) -> Path:
+    """A path in the file; one that begins with `~` is below a home folder, if there is one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 _NAMES: Mapping[Any, str] = {
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text in quotes",
@@ -223,8 +262,12 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is UnionType:
         # TOML has no null: a value that may be None is left out for that.
-        [kind] = [argument for argument in arguments if argument is not NoneType]
-        return _build(kind, value, where)
+        kinds = [argument for argument in arguments if argument is not NoneType]
+        if len(kinds) == 1:
+            return _build(kinds[0], value, where)
+        if type(value) in kinds:
+            return value
+        raise ConfigError(f"{where} must be {' or '.join(_NAMES[kind] for kind in kinds)}, not {value!r}")
     if origin is tuple and isinstance(value, list):
         return tuple(_build(arguments[0], item, where) for item in value)
     if origin is Literal:

@@ -64,7 +64,10 @@ async def stream_file(address: str, path: Path, *, real_time: bool = True) -> As
 
 async def _requests(samples: Samples, *, real_time: bool) -> AsyncIterator[asr.StreamingRecognizeRequest]:
     config = asr.RecognitionConfig(
-        encoding=audio.LINEAR_PCM, sample_rate_hertz=SAMPLE_RATE, audio_channel_count=1
+        encoding=audio.LINEAR_PCM,
+        sample_rate_hertz=SAMPLE_RATE,
+        audio_channel_count=1,
+        enable_automatic_punctuation=True,
     )
     yield asr.StreamingRecognizeRequest(
         streaming_config=asr.StreamingRecognitionConfig(config=config, interim_results=True)

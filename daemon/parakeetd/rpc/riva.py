@@ -13,9 +13,11 @@ import grpc
 from parakeetd.audio.sources.client import ClientAudio
 from parakeetd.errors import InputError
 from parakeetd.rpc import wire
+from parakeetd.rpc.abilities import unmet
 from parakeetd.rpc.incoming import first_message, recording_samples, stream_samples
 from parakeetd.rpc.status import ErrorsAnswered
-from parakeetd.session import ServedModel, Sessions
+from parakeetd.session import Result, ServedModel, Sessions
+from parakeetd.text import HouseStyle, Pen
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
@@ -33,8 +35,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
     """Answers Riva's clients."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, house: HouseStyle) -> None:
         self._sessions = sessions
+        self._house = house
         self._noted: set[tuple[str, str]] = set()
 
     async def Recognize(  # noqa: N802  (the service names it)
@@ -44,6 +47,8 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         async with ErrorsAnswered(context, "Recognize"):
             options = wire.read_config(request.config)
             model = self._model_for(options)
+            self._tell_unmet(request.config, model, context)
+            pen = self._pen_for(options, model)
             async with (
                 aclosing(recording_samples(request.audio, _client_audio(options))) as chunks,
                 aclosing(
@@ -55,9 +60,11 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                     )
                 ) as results,
             ):
-                answered = [result async for result in results]
+                answered = [_written(result, pen) async for result in results]
             request_id = request.id if request.HasField("id") else None
-            return wire.offline_response(answered, options, _only_language(model), request_id)
+            return wire.offline_response(
+                answered, options, _only_language(model), request_id, spaced=not pen.spaces
+            )
 
     async def StreamingRecognize(  # noqa: N802  (the service names it)
         self, request_iterator: AsyncIterator[asr.StreamingRecognizeRequest], context: Context
@@ -68,6 +75,8 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             first = await first_message(requests, self._sessions.settings.idle_seconds)
             options = wire.read_first(first)
             model = self._model_for(options)
+            self._tell_unmet(first.streaming_config.config, model, context)
+            pen = self._pen_for(options, model)
             request_id = first.id if first.HasField("id") else None
             async with (
                 aclosing(stream_samples(requests, _client_audio(options))) as chunks,
@@ -82,7 +91,13 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                 ) as results,
             ):
                 async for result in results:
-                    yield wire.streaming_response(result, options, _only_language(model), request_id)
+                    yield wire.streaming_response(
+                        _written(result, pen),
+                        options,
+                        _only_language(model),
+                        request_id,
+                        spaced=not pen.spaces,
+                    )
 
     async def GetRivaSpeechRecognitionConfig(  # noqa: N802  (the service names it)
         self, request: asr.RivaSpeechRecognitionConfigRequest, context: Context
@@ -93,7 +108,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             if not models:
                 served = ", ".join(model.name for model in self._sessions.models)
                 raise InputError(f"model {request.model_name!r} is not served; served: {served}")
-            return wire.config_response(models)
+            return wire.config_response(models, self._house)
 
     def _model_for(self, options: wire.Options) -> ServedModel:
         """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
@@ -106,6 +121,21 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                 "language", options.language, f"{model.name} was not trained on: it answers all the same"
             )
         return model
+
+    def _pen_for(self, options: wire.Options, model: ServedModel) -> Pen:
+        style = self._house.style_for(
+            punctuation=options.punctuation,
+            profanity_filter=options.profanity_filter,
+            commands=options.spoken_commands,
+            language=options.language,
+            spoken=model.languages,
+        )
+        return Pen(style)
+
+    def _tell_unmet(self, config: asr.RecognitionConfig, model: ServedModel, context: Context) -> None:
+        """Log, once for each call, what the client asks for and does not get."""
+        if told := "; ".join(unmet(config, model, self._house)):
+            _log.info("%s asks for what it does not get: %s", context.peer(), told)
 
     def _note(self, kind: str, name: str, remark: str) -> None:
         if (kind, name) not in self._noted and len(self._noted) < _MOST_NOTED:
@@ -120,6 +150,10 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
 
 def _client_audio(options: wire.Options) -> ClientAudio:
     return ClientAudio(options.encoding, options.sample_rate, options.channels)
+
+
+def _written(result: Result, pen: Pen) -> Result:
+    return replace(result, transcript=pen.write(result.transcript, final=result.is_final))
 
 
 def _only_language(model: ServedModel) -> str:

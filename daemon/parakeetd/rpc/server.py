@@ -18,6 +18,7 @@ from parakeetd.errors import ListenError
 from parakeetd.rpc.address import Address, TcpAddress, UnixAddress, make_free, parse_address
 from parakeetd.rpc.riva import SERVICE, RivaServicer
 from parakeetd.session import Sessions
+from parakeetd.text import HouseStyle, read_tables
 from parakeetd_proto import riva_asr_pb2_grpc
 
 _log = logging.getLogger(__name__)
@@ -56,13 +57,17 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 class RpcServer:
     """Serves one daemon's sessions. Make it, start it, drain it; each once, in one event loop."""
 
-    def __init__(self, sessions: Sessions, addresses: Sequence[str]) -> None:
+    def __init__(self, sessions: Sessions, addresses: Sequence[str], house: HouseStyle | None = None) -> None:
         """Prepare to listen on addresses such as `127.0.0.1:50051` and `unix:/path`.
+
+        Args:
+            house: how text is written; as shipped when not given.
 
         Raises:
             ListenError: an address cannot be understood, or could be reached from other machines.
         """
         self._sessions = sessions
+        self._house = house or HouseStyle(read_tables())
         self._wanted = tuple(parse_address(text) for text in addresses)
         self.addresses: tuple[str, ...] = ()
         """Where it listens, with the real port where 0 was asked for. Empty before the start."""
@@ -83,7 +88,7 @@ class RpcServer:
             await self._server.stop(None)
             raise
         riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(
-            RivaServicer(self._sessions), self._server
+            RivaServicer(self._sessions, self._house), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(

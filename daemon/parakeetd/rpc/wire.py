@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.client import Encoding
 from parakeetd.errors import InputError
 from parakeetd.model.decoding import DecodeOptions, read_decoder
 from parakeetd.model.transcript import Transcript, Word
+from parakeetd.rpc.abilities import COMMANDS_KEY, DECODER_KEY, parameters_of
 from parakeetd.session import Result, ServedModel
+from parakeetd.text import HouseStyle
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_audio_pb2 as audio
 from parakeetd_proto import riva_common_pb2 as common
@@ -49,13 +50,18 @@ class Options:
     end_silence_ms: int | None
     """Silence that ends an utterance; None: as the daemon is configured."""
     decode: DecodeOptions
+    punctuation: bool
+    """The model's punctuation is wanted."""
+    profanity_filter: bool
+    spoken_commands: bool | None
+    """None: not stated."""
 
 
 def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Options:
     """The options in a client's configuration.
 
     Raises:
-        InputError: the encoding is none of Riva's, or the decoder in `custom_configuration` is not known.
+        InputError: the encoding is none of Riva's, or a value in `custom_configuration` is not known.
     """
     if config.encoding not in _ENCODINGS:
         known = ", ".join(f"{value.name} ({value.number})" for value in audio.AudioEncoding.DESCRIPTOR.values)
@@ -72,14 +78,29 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
         interim=interim,
         end_silence_ms=min(max(stop_history, low), high) if stop_history > 0 else None,
         decode=_decode_options(config.custom_configuration),
+        punctuation=config.enable_automatic_punctuation,
+        profanity_filter=config.profanity_filter,
+        spoken_commands=_spoken_commands(config.custom_configuration),
     )
 
 
 def _decode_options(custom: Mapping[str, str]) -> DecodeOptions:
     """What `custom_configuration` says of decoding. Riva's clients send keys of other servers too: they are left."""
-    if (decoder := custom.get("decoder")) is None:
+    if (decoder := custom.get(DECODER_KEY)) is None:
         return DecodeOptions()
-    return DecodeOptions(read_decoder(decoder, 'custom_configuration["decoder"]'))
+    return DecodeOptions(read_decoder(decoder, f'custom_configuration["{DECODER_KEY}"]'))
+
+
+def _spoken_commands(custom: Mapping[str, str]) -> bool | None:
+    match custom.get(COMMANDS_KEY):
+        case None:
+            return None
+        case "true":
+            return True
+        case "false":
+            return False
+        case other:
+            raise InputError(f'custom_configuration["{COMMANDS_KEY}"] must be true or false, not {other!r}')
 
 
 def read_first(request: asr.StreamingRecognizeRequest) -> Options:
@@ -110,14 +131,23 @@ def read_audio(request: asr.StreamingRecognizeRequest) -> bytes:
 
 
 def offline_response(
-    results: Sequence[Result], options: Options, language: str, request_id: common.RequestId | None
+    results: Sequence[Result],
+    options: Options,
+    language: str,
+    request_id: common.RequestId | None,
+    *,
+    spaced: bool = True,
 ) -> asr.RecognizeResponse:
-    """All results of a recording. Their transcripts, joined as they are, make up its text."""
+    """All results of a recording. Their transcripts, joined as they are, make up its text.
+
+    Args:
+        spaced: put the space between them; False when they have it already.
+    """
     last = len(results) - 1
     return asr.RecognizeResponse(
         results=[
             asr.SpeechRecognitionResult(
-                alternatives=[_alternative(result.transcript, options, language, joined=i < last)],
+                alternatives=[_alternative(result.transcript, options, language, spaced=spaced and i < last)],
                 channel_tag=CHANNEL_TAG,
                 audio_processed=result.audio_seconds,
             )
@@ -128,13 +158,24 @@ def offline_response(
 
 
 def streaming_response(
-    result: Result, options: Options, language: str, request_id: common.RequestId | None
+    result: Result,
+    options: Options,
+    language: str,
+    request_id: common.RequestId | None,
+    *,
+    spaced: bool = True,
 ) -> asr.StreamingRecognizeResponse:
-    """One result of a stream."""
+    """One result of a stream.
+
+    Args:
+        spaced: end a final in a space; False when the next one begins with what is due.
+    """
     return asr.StreamingRecognizeResponse(
         results=[
             asr.StreamingRecognitionResult(
-                alternatives=[_alternative(result.transcript, options, language, joined=result.is_final)],
+                alternatives=[
+                    _alternative(result.transcript, options, language, spaced=spaced and result.is_final)
+                ],
                 is_final=result.is_final,
                 stability=result.stability,
                 channel_tag=CHANNEL_TAG,
@@ -145,32 +186,30 @@ def streaming_response(
     )
 
 
-def config_response(models: Sequence[ServedModel]) -> asr.RivaSpeechRecognitionConfigResponse:
+def config_response(
+    models: Sequence[ServedModel], house: HouseStyle
+) -> asr.RivaSpeechRecognitionConfigResponse:
     """The list of models, each once for either way of recognising."""
     return asr.RivaSpeechRecognitionConfigResponse(
-        model_config=[config for model in models for config in _configs(model)]
+        model_config=[config for model in models for config in _configs(model, house)]
     )
 
 
-def _configs(model: ServedModel) -> Iterator[asr.RivaSpeechRecognitionConfigResponse.Config]:
+def _configs(
+    model: ServedModel, house: HouseStyle
+) -> Iterator[asr.RivaSpeechRecognitionConfigResponse.Config]:
     for kind in ("online", "offline"):
-        parameters = {
-            "type": kind,
-            "language_code": ",".join(model.languages),
-            "sample_rate": str(SAMPLE_RATE),
-            "streaming": str(kind == "online"),
-            "decoder": "greedy",
-            "decoders": ",".join(model.decoders),
-        }
-        yield asr.RivaSpeechRecognitionConfigResponse.Config(model_name=model.name, parameters=parameters)
+        yield asr.RivaSpeechRecognitionConfigResponse.Config(
+            model_name=model.name, parameters=parameters_of(model, house, kind)
+        )
 
 
 def _alternative(
-    transcript: Transcript, options: Options, language: str, *, joined: bool
+    transcript: Transcript, options: Options, language: str, *, spaced: bool
 ) -> asr.SpeechRecognitionAlternative:
-    """`joined`: another transcript may be appended, and Riva's clients put nothing between them."""
+    """`spaced`: another transcript may be appended, and Riva's clients put nothing between them."""
     return asr.SpeechRecognitionAlternative(
-        transcript=f"{transcript.text} " if joined and transcript.text else transcript.text,
+        transcript=f"{transcript.text} " if spaced and transcript.text else transcript.text,
         confidence=transcript.confidence,
         words=[_word(word, language) for word in transcript.words] if options.word_times else (),
         language_code=[language] if language else (),

@@ -27,6 +27,8 @@ class ServedModel:
     router: Router
     decoders: tuple[Decoder, ...] = ("tdt",)
     """Those a client may ask for."""
+    writes_punctuation: bool = False
+    """Whether its text has punctuation and capitals."""
 
 
 @dataclass(frozen=True, slots=True)

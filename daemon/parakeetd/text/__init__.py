@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from parakeetd.text.commands import Commands
+from parakeetd.text.house import HouseStyle
 from parakeetd.text.pen import Pen, Style
 from parakeetd.text.profanity import WordList
 from parakeetd.text.tables import Tables, read_tables
 
-__all__ = ["Commands", "Pen", "Style", "Tables", "WordList", "read_tables"]
+__all__ = ["Commands", "HouseStyle", "Pen", "Style", "Tables", "WordList", "read_tables"]

@@ -1,6 +1,6 @@
 """What spoken commands do to the words of a stream. Pure: what was written before comes in, what is written goes out.
 
-- A text is written where it was spoken, against its neighbours as its command says: `yes comma please` is `yes, please`.
+- A text is written where it was spoken, against its neighbours as its command says: `yes comma no` is `yes, no`.
 - After a command that ends a sentence or a line, the next word begins with a capital. Nothing else changes its case,
   except that a capital that the model wrote after a mark of its own goes with that mark.
 - Models that punctuate put marks around spoken ones (`Hello, comma, world`): a spoken mark replaces them.

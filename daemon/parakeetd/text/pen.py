@@ -30,6 +30,11 @@ class Pen:
         self.style = style
         self._written = Written()
 
+    @property
+    def spaces(self) -> bool:
+        """Whether finals begin with the space that is due, so that none is to be put between them."""
+        return self.style.commands is not None
+
     def write(self, transcript: Transcript, *, final: bool) -> Transcript:
         """A transcript in the style. Its words and its text say the same, and the words keep their times.
 

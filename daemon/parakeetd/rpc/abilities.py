@@ -1,0 +1,65 @@
+"""What is done for a client: told beforehand, in words that a program can read, and told to the log where a client
+asks for more. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from parakeetd.audio import SAMPLE_RATE
+from parakeetd.session import ServedModel
+from parakeetd.text import HouseStyle
+from parakeetd_proto import riva_asr_pb2 as asr
+
+DECODER_KEY: Final = "decoder"
+COMMANDS_KEY: Final = "spoken_commands"
+CUSTOM_KEYS: Final = (DECODER_KEY, COMMANDS_KEY)
+"""What may be set in `custom_configuration`."""
+
+
+def parameters_of(model: ServedModel, house: HouseStyle, kind: str) -> Mapping[str, str]:
+    """`RivaSpeechRecognitionConfigResponse.Config.parameters`; the .proto says what each means.
+
+    Args:
+        kind: `online` or `offline`.
+    """
+    return {
+        "type": kind,
+        "language_code": ",".join(model.languages),
+        "sample_rate": str(SAMPLE_RATE),
+        "streaming": str(kind == "online"),
+        "decoder": "greedy",
+        "decoders": ",".join(model.decoders),
+        "max_alternatives": "1",
+        "word_time_offsets": str(True),
+        "confidence": "token_geometric_mean",
+        "punctuation": "model" if model.writes_punctuation else "none",
+        "punctuation_default": str(model.writes_punctuation and house.always_punctuation),
+        "inverse_text_normalization": "none",
+        "profanity_filter": str(True),
+        "spoken_commands": ",".join(house.tables.commands),
+        "spoken_commands_default": str(house.commands),
+        "speech_contexts": "none",
+        "speaker_diarization": "none",
+        "channels": "mixed",
+        "custom_configuration": ",".join(CUSTOM_KEYS),
+    }
+
+
+def unmet(config: asr.RecognitionConfig, model: ServedModel, house: HouseStyle) -> Iterator[str]:
+    """What a client asks for and does not get, a phrase for each."""
+    if config.max_alternatives > 1:
+        yield f"max_alternatives {config.max_alternatives}: greedy decoding has one hypothesis"
+    if config.enable_automatic_punctuation and not model.writes_punctuation:
+        yield f"enable_automatic_punctuation: {model.name} writes no punctuation"
+    if config.speech_contexts:
+        yield "speech_contexts: phrases are not boosted"
+    if config.diarization_config.enable_speaker_diarization:
+        yield "diarization_config: speakers are not told apart"
+    if config.enable_separate_recognition_per_channel and config.audio_channel_count > 1:
+        yield "enable_separate_recognition_per_channel: channels are mixed"
+    commands = config.custom_configuration.get(COMMANDS_KEY)
+    if commands == "true" and house.tables.commands_for(config.language_code, model.languages) is None:
+        yield f"{COMMANDS_KEY}: there is no table for {config.language_code or model.languages[0]}"
+    if unknown := sorted(set(config.custom_configuration) - set(CUSTOM_KEYS)):
+        yield f"custom_configuration {', '.join(unknown)}: known are {', '.join(CUSTOM_KEYS)}"
