@@ -144,17 +144,19 @@ class _Simulation:
         return happen
 
     def _settle(self, now: float) -> None:
-        """Ask the devices that are free what they do now, in a fixed order."""
+        """Ask the devices that are free what they do now, and again when one of them has begun with something."""
         schedule, outcome = self._schedule, self._outcome
-        for device in sorted(self._free):
-            # A step may give up interims, after which there may be something else to do.
+        asking = sorted(self._free)
+        while asking:
+            device = asking.pop(0)
             step = schedule.step(device, now)
-            if step.opens:
+            if step.opens or step.batch:
                 self._free.discard(device)
-                self._at(now + self._trace.opening_seconds, self._opened(device))
-            elif step.batch:
-                self._free.discard(device)
-                self._begin(device, step.batch, now)
+                asking = sorted(self._free)
+                if step.opens:
+                    self._at(now + self._trace.opening_seconds, self._opened(device))
+                else:
+                    self._begin(device, step.batch, now)
             elif step.wait_seconds is not None and self._asked.get(device, -1.0) <= now:
                 self._asked[device] = now + step.wait_seconds
                 self._at(now + step.wait_seconds, lambda now: None)

@@ -115,6 +115,17 @@ def joined(batch: Batch[P], piece: P, time: Time, limits: BatchLimits) -> float 
     return predicted
 
 
+def takes_more(batch: Batch[P], time: Time, limits: BatchLimits) -> bool:
+    """Whether one more piece, as long as the longest, could join the batch."""
+    count = len(batch.pieces) + 1
+    return (
+        not batch.pieces[0].alone
+        and count <= limits.pieces
+        and count * batch.longest <= limits.seconds
+        and time(batch.longest, count) <= batch.predicted + GAIN * time(batch.longest, 1)
+    )
+
+
 def company_seconds(
     batch: Batch[P], now: float, *, gap_seconds: float, time: Time, limits: BatchLimits
 ) -> float:
@@ -128,10 +139,7 @@ def company_seconds(
     """
     first = batch.pieces[0]
     left = COMPANY_SECONDS - (now - min(piece.submitted for piece in batch.pieces))
-    if left < MIN_WAIT_SECONDS or gap_seconds > COMPANY_SECONDS or first.alone or not first.final:
+    if left < MIN_WAIT_SECONDS or gap_seconds > COMPANY_SECONDS or not first.final:
         return 0.0
-    count = len(batch.pieces) + 1
-    if count > limits.pieces or count * batch.longest > limits.seconds:
-        return 0.0
-    pays = time(batch.longest, count) - batch.predicted < time(batch.longest, 1) / 2
-    return left if pays else 0.0
+    pays = time(batch.longest, len(batch.pieces) + 1) - batch.predicted < time(batch.longest, 1) / 2
+    return left if pays and takes_more(batch, time, limits) else 0.0

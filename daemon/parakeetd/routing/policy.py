@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from parakeetd.model.sessions import Device
-from parakeetd.routing.batcher import Batch, BatchLimits, P, joined
+from parakeetd.routing.batcher import Batch, BatchLimits, P, joined, takes_more
 
 Estimate = Callable[[Device, float, int], float]
 """Predicted seconds for a batch: device, seconds that its pieces are padded to, number of pieces."""
@@ -25,7 +25,7 @@ DEFAULT_LIMITS: Mapping[Device, BatchLimits] = {
 OPENING_SECONDS: Mapping[Device, float] = {"cpu": 3.0, "cuda": 6.0}
 """What opening an engine takes until it has been seen."""
 
-INTERIM_USEFUL_SECONDS = 1.5
+INTERIM_USEFUL_SECONDS = 2.0
 """An interim that would be answered later than this after its audio is not computed: newer audio is there by then."""
 
 HORIZON = 64
@@ -160,6 +160,11 @@ class Timeline(Generic[P]):
             predicted,
         )
 
+    @property
+    def settled(self) -> bool:
+        """The next batch is as large as it gets."""
+        return bool(self.batches) and not takes_more(self.batches[0], self.time, self.limits)
+
     def place(self, piece: P, index: int, predicted: float) -> None:
         """Do as offered."""
         if index == len(self.batches):
@@ -189,6 +194,7 @@ def plan(
     now: float,
     limits: Mapping[Device, BatchLimits] = DEFAULT_LIMITS,
     threshold_seconds: float | None = None,
+    deciding: Device | None = None,
 ) -> Plan[P]:
     """Give each piece in turn to the device that is predicted to have it computed first.
 
@@ -197,6 +203,7 @@ def plan(
 
     Args:
         pieces: those that wait. Each has a device that it was not tried on.
+        deciding: plan only until the next batch of this device is settled, and not what comes after that.
     """
     timelines: dict[Device, Timeline[P]] = {
         state.device: Timeline(state, estimate, limits[state.device]) for state in devices
@@ -215,4 +222,6 @@ def plan(
             too_late.append(piece)
         else:
             timeline.place(piece, index, predicted)
+            if timeline.state.device == deciding and timeline.settled:
+                break
     return Plan({device: timeline.batches for device, timeline in timelines.items()}, too_late)

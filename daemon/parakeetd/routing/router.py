@@ -176,7 +176,10 @@ class Router:
                     return None
                 step = self._schedule.step(device, time.monotonic())
                 answers = self._not_to_compute()
-                if not (answers or step.opens or step.batch):
+                if step.opens or step.batch:
+                    # Others look again: when they have to can depend on what has begun here.
+                    self._changed.notify_all()
+                elif not answers:
                     self._changed.wait(step.wait_seconds)
             _answer(answers)
             if step.opens or step.batch:

@@ -12,6 +12,7 @@ from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import BatchLimits, P, company_seconds
 from parakeetd.routing.policy import (
     DEFAULT_LIMITS,
+    INTERIM_USEFUL_SECONDS,
     OPENING_SECONDS,
     DeviceState,
     Estimate,
@@ -131,13 +132,23 @@ class Schedule(Generic[P]):
     def step(self, device: Device, now: float) -> Step[P]:
         """What this device, which is free, should do; it counts as doing that from now on."""
         record = self._records[device]
+        if record.busy_since is not None:
+            # Another thread opens its engine.
+            return Step()
         self._forget_gone()
         self._give_up_hung(device, now)
+        self._drop_late(
+            [
+                piece
+                for piece in self.waiting
+                if not piece.final and now - piece.submitted > INTERIM_USEFUL_SECONDS
+            ]
+        )
         if not self.waiting:
             return Step(wait_seconds=self._look_again(device, now))
         # An engine is opened when it would be of use if it were open; until it is, others do the work.
-        made = self._plan(now, as_if_open=device)
-        self._drop_late(made)
+        made = self._plan(now, device)
+        self._drop_late(made.too_late)
         batches = made.batches[device]
         if not batches:
             return Step(wait_seconds=self._look_again(device, now))
@@ -225,14 +236,15 @@ class Schedule(Generic[P]):
         """Its real over predicted times of late."""
         return self._records[device].speed.at(now)
 
-    def _plan(self, now: float, as_if_open: Device) -> Plan[P]:
+    def _plan(self, now: float, deciding: Device) -> Plan[P]:
         return plan(
             self.waiting,
-            [self._state(device, now, as_if_open=device == as_if_open) for device in self._records],
+            [self._state(device, now, as_if_open=device == deciding) for device in self._records],
             self.estimate,
             now=now,
             limits=self._limits,
             threshold_seconds=self._threshold_seconds,
+            deciding=deciding,
         )
 
     def _state(self, device: Device, now: float, *, as_if_open: bool = False) -> DeviceState:
@@ -308,8 +320,8 @@ class Schedule(Generic[P]):
         self._drop([min(interims, key=lambda other: other.since)], "a final needed its place")
         return True
 
-    def _drop_late(self, made: Plan[P]) -> None:
-        self._drop(made.too_late, "it would have come too late")
+    def _drop_late(self, interims: list[P]) -> None:
+        self._drop(interims, "it would have come too late")
 
     def _drop(self, pieces: list[P], why: str) -> None:
         dropped = set(map(id, pieces))

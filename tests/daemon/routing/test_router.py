@@ -274,13 +274,17 @@ def test_an_interim_that_a_newer_one_replaces_is_answered_as_dropped() -> None:
 
 def test_a_device_that_hangs_on_a_segment_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parakeetd.routing.schedule.HUNG_SECONDS", 0.1)
-    gate = threading.Event()
-    with routing(cpu=FakeEngine(), cuda=FakeEngine(gate=gate), estimate=lambda *_: 0.001) as router:
-        # Both are as fast by the estimate; whichever is asked first takes it.
-        futures = [router.submit(speech(2.0 + number / 10)) for number in range(8)]
-        answers = [answer(future) for future in futures]
-        gate.set()
-    assert {routed.device for routed in answers} == {"cpu"}
+    hanging = FakeEngine(gate=threading.Event())
+
+    def prefers_gpu(device: Device, seconds: float, count: int) -> float:
+        return 0.001 if device == "cuda" else 0.002
+
+    with routing(cpu=FakeEngine(), cuda=hanging, estimate=prefers_gpu) as router:
+        future = router.submit(speech(2.0))
+        assert hanging.begun.wait(WAIT_SECONDS)
+        assert answer(future).device == "cpu"
+        assert hanging.gate is not None
+        hanging.gate.set()
 
 
 def test_the_estimate_decides_and_can_be_replaced() -> None:

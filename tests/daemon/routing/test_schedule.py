@@ -129,6 +129,15 @@ def test_an_engine_is_opened_when_it_would_be_of_use_and_meanwhile_the_other_dev
     assert lengths(both.step("cuda", 3.0)) == [8.0]
 
 
+def test_an_engine_that_is_being_opened_is_not_opened_a_second_time() -> None:
+    cpu = schedule("cpu", opened=False)
+    cpu.opening("cpu", 0.0)
+    add(cpu, final(1.0, 0.1))
+    assert cpu.step("cpu", 0.1) == Step()
+    cpu.opened("cpu", 1.0)
+    assert lengths(cpu.step("cpu", 1.0)) == [1.0]
+
+
 def test_segments_of_a_batch_that_failed_are_each_tried_again_by_themselves() -> None:
     gpu = schedule("cuda", retry_seconds=0.0)
     pieces = [final(5.0), final(5.0), final(5.0)]
