@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +48,17 @@ from speech_load import (
     sent_with,
     shipped_pieces,
 )
-from speech_servers import Options, Parakeetd, Server, parakeetd, sherpa, until
+from speech_servers import (
+    Detection,
+    Helper,
+    Options,
+    Parakeetd,
+    Server,
+    parakeetd,
+    sherpa,
+    sherpa_with_detection,
+    until,
+)
 
 CLIPS = ROOT / "daemon/parakeetd/embedded/clips"
 PAUSES = (1.5, 4.0)
@@ -83,15 +93,23 @@ class Trial:
 
 def tried(server: Server, streams: int, track: Track, options: Options) -> Trial:
     """A trial, and another one when its load was not sent in time: a machine can stand still for other reasons."""
-    made = asyncio.run(trial(server, streams, track, options))
+    made = once(server, streams, track, options)
     if not made.valid:
         print(row(made), flush=True)
-        made = asyncio.run(trial(server, streams, track, options))
+        made = once(server, streams, track, options)
     print(row(made), flush=True)
     return made
 
 
-async def trial(server: Server, streams: int, track: Track, options: Options) -> Trial:
+def once(server: Server, streams: int, track: Track, options: Options) -> Trial:
+    with server.helpers(streams, track) as helpers:
+        made = asyncio.run(trial(server, streams, track, options, helpers))
+    return replace(made, late_p99=max(made.late_p99, *(helper.late_p99 for helper in helpers), 0.0))
+
+
+async def trial(
+    server: Server, streams: int, track: Track, options: Options, helpers: Sequence[Helper]
+) -> Trial:
     """Run so many streams at once for `options.seconds` and hold what came back against what was said."""
     clock = asyncio.get_running_loop()
     seconds = options.seconds + FLUSH_SECONDS
@@ -102,11 +120,13 @@ async def trial(server: Server, streams: int, track: Track, options: Options) ->
     # Evenly over four seconds: people do not begin to speak at once.
     begun = clock.time() + 0.5
     begins = [begun + 4.0 * number / streams for number in range(streams)]
-    server_before, client_before = cpu_seconds(server.pid), time.process_time()
+    client_before = time.process_time()
+    before = {pid: cpu_seconds(pid) for pid in (server.pid, *(helper.pid for helper in helpers))}
     answers = await asyncio.gather(
         *(server.stream(window, begin, options.chunk) for window, begin in zip(windows, begins, strict=True))
     )
     wall = clock.time() - begun
+    used = sum(cpu_seconds(pid) - at_first for pid, at_first in before.items())
     latencies, lost, other = [], 0, 0
     for answer, spoken, begin in zip(answers, counted, begins, strict=True):
         if answer.failure:
@@ -123,7 +143,7 @@ async def trial(server: Server, streams: int, track: Track, options: Options) ->
         server.name,
         streams,
         Latencies.of(latencies, lost=lost, other_words=other),
-        (cpu_seconds(server.pid) - server_before) / wall,
+        used / wall,
         (time.process_time() - client_before) / wall,
         resident_mb(server.pid),
         percentile(late, 99),
@@ -187,7 +207,7 @@ def search(
     """
 
     def within(made: Trial) -> bool:
-        return made.latencies.p95 <= bound and not made.latencies.lost
+        return made.valid and made.latencies.p95 <= bound and not made.latencies.lost
 
     trials: list[Trial] = []
     held = [(made.streams, within(made)) for made in known]
@@ -229,6 +249,12 @@ def main() -> int:
         metavar="PROGRAM",
     )
     parser.add_argument(
+        "--vad",
+        type=Path,
+        metavar="MODEL.onnx",
+        help="Silero's model, for a run of sherpa-onnx's server with its detectors beside it",
+    )
+    parser.add_argument(
         "--sherpa-options",
         default="--num-work-threads=2 --num-threads=1 --max-batch-size=5",
         help="default: %(default)s",
@@ -245,6 +271,13 @@ def main() -> int:
         python=arguments.python,
         sherpa=arguments.sherpa,
         sherpa_options=shlex.split(arguments.sherpa_options),
+        detection=arguments.vad
+        and Detection(
+            arguments.sherpa.with_name("python"),
+            Path(__file__).with_name("streams_vad.py"),
+            arguments.vad.resolve(),
+            arguments.chunk,
+        ),
     )
     where = machine()
     with ExitStack() as stack:
@@ -261,6 +294,8 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     longest = max(options.seconds, arguments.search_seconds)
     track = make_track(shipped_pieces(CLIPS), longest + FLUSH_SECONDS + 120, PAUSES)
     servers: list[Serving] = [parakeetd] if arguments.without_sherpa else [parakeetd, sherpa]
+    if options.detection is not None:
+        servers.append(sherpa_with_detection)
     name = Path(arguments.model).stem
     print(
         f"{name}, {options.precision}; {', '.join(f'{key} {value}' for key, value in where.items())}\n{HEAD}"
@@ -270,7 +305,7 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     silent: list[Silence] = []
     for serve in servers:
         with serve(folder, options) as server:
-            asyncio.run(trial(server, 1, track, _shorter(options, 10.0)))  # warm
+            once(server, 1, track, _shorter(options, 10.0))  # warm
             known = [tried(server, streams, track, options) for streams in counts]
             trials += known
             if arguments.search:
@@ -308,9 +343,9 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
 def judge(most: dict[str, int], silent: Sequence[Silence]) -> list[tuple[str, bool]]:
     """What must hold, and whether it does."""
     judged = []
-    if len(most) == 2:
-        ratio = most["parakeetd"] / most["sherpa-onnx"] if most["sherpa-onnx"] else math.inf
-        judged.append((f"{ratio:.2f} x the streams, at least {TWICE:g} x wanted", ratio >= TWICE))
+    for name in [name for name in most if name != "parakeetd"]:
+        ratio = most["parakeetd"] / most[name] if most[name] else math.inf
+        judged.append((f"{ratio:.2f} x the streams of {name}, at least {TWICE:g} x wanted", ratio >= TWICE))
     for cost in silent:
         share = f"{100 * cost.share:.2f} % of a core per silent stream ({cost.kind})"
         text = f"{share}, under {100 * SILENT_SHARE:g} % wanted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +49,8 @@ class Options:
     python: Path
     sherpa: Path
     sherpa_options: Sequence[str]
+    detection: Detection | None = None
+    """For a second run of sherpa-onnx's server, with its detectors beside it."""
 
 
 @dataclass
@@ -60,6 +63,15 @@ class Stream:
     failure: str = ""
 
 
+@dataclass
+class Helper:
+    """A process whose work is the server's."""
+
+    pid: int
+    late_p99: float = 0.0
+    """Seconds by which it fell behind; known when it has ended."""
+
+
 class Server(Protocol):
     """A running server, and a client of it."""
 
@@ -68,6 +80,10 @@ class Server(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+    def helpers(self, streams: int, track: Track) -> AbstractContextManager[list[Helper]]:
+        """What runs beside the server for so many streams."""
+        ...
 
     async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
         """Send a track from the moment `begin` of the loop's clock, and hear all that it says to it."""
@@ -89,6 +105,11 @@ class Parakeetd:
     pid: int
     interim: bool = False
     name: str = "parakeetd"
+
+    @contextmanager
+    def helpers(self, _streams: int, _track: Track) -> Iterator[list[Helper]]:
+        """None: it detects speech itself."""
+        yield []
 
     async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
         clock = asyncio.get_running_loop()
@@ -130,6 +151,22 @@ class Parakeetd:
             yield asr.StreamingRecognizeRequest(audio_content=pcm)
 
 
+@dataclass(frozen=True)
+class Detection:
+    """sherpa-onnx's voice-activity detection."""
+
+    python: Path
+    """Of its environment."""
+    script: Path
+    model: Path
+    chunk_seconds: float
+
+    def start(self, track: Path, streams: int) -> subprocess.Popen[str]:
+        arguments = [str(self.model), str(track), str(streams), str(self.chunk_seconds)]
+        command = [str(self.python), str(self.script), *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 @dataclass
 class Sherpa:
     """sherpa-onnx's offline server: a message is an utterance."""
@@ -137,7 +174,33 @@ class Sherpa:
     port: int
     pid: int
     end_silence: float
+    detection: Detection | None = None
     name: str = "sherpa-onnx"
+
+    @contextmanager
+    def helpers(self, streams: int, track: Track) -> Iterator[list[Helper]]:
+        """Its voice-activity detectors, up to a hundred in a process."""
+        if self.detection is None:
+            yield []
+            return
+        with tempfile.TemporaryDirectory(prefix="parakeetd-streams-") as folder:
+            file = Path(folder, "track.npy")
+            np.save(file, track.samples)
+            count = math.ceil(streams / 100)
+            shares = [streams // count + (number < streams % count) for number in range(count)]
+            processes = [self.detection.start(file, share) for share in shares]
+            helpers = [Helper(process.pid) for process in processes]
+            for process in processes:
+                if process.stdin is None or process.stdout is None or process.stdout.readline() != "ready\n":
+                    raise SystemExit(f"sherpa-onnx cannot detect speech with {self.detection.model}")
+            for process in processes:
+                if process.stdin is not None:
+                    process.stdin.write("begin\n")
+                    process.stdin.flush()
+            yield helpers
+            for process, helper in zip(processes, helpers, strict=True):
+                said, _ = process.communicate()
+                helper.late_p99 = float(said)
 
     async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
         clock = asyncio.get_running_loop()
@@ -192,6 +255,14 @@ def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
+
+
+@contextmanager
+def sherpa_with_detection(folder: Path, options: Options) -> Iterator[Sherpa]:
+    """The same, and for each stream a detector of sherpa-onnx's, as a server for live streams needs."""
+    with sherpa(folder, options) as server:
+        server.detection, server.name = options.detection, "sherpa-onnx, VAD"
+        yield server
 
 
 @contextmanager
