@@ -41,14 +41,13 @@ MAX_SYMBOLS = 3
 
 @pytest.fixture(scope="module")
 def random_decoder(plain_nemo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """A random decoder's architecture and its float32 graphs. Its last layer is scaled until blanks, tokens and every
-    duration are about as frequent."""
+    """A random decoder's architecture and its float32 graphs. Its blank is raised until most frames are blank."""
     model = load_nemo(plain_nemo).model
     architecture = dataclasses.replace(read_architecture(model), max_symbols=MAX_SYMBOLS)
     decoder = read_decoder(model, architecture)
     bias = decoder.joint[f"{decoder.output}.bias"].copy()
-    bias[architecture.vocabulary] += 1.3
-    joint = {**decoder.joint, f"{decoder.output}.bias": bias, "enc.weight": decoder.joint["enc.weight"] * 4}
+    bias[architecture.vocabulary] += 10
+    joint = {**decoder.joint, f"{decoder.output}.bias": bias}
     folder = tmp_path_factory.mktemp("decoder")
     write_decoder_as(dataclasses.replace(decoder, joint=joint), "fp32", folder)
     return architecture, folder
@@ -117,8 +116,8 @@ def test_the_loop_finds_what_the_daemons_search_finds_at_every_batch_size(
 
 def test_the_random_decoder_meets_every_rule_of_the_search(random_decoder: tuple[Any, Path]) -> None:
     architecture, folder = random_decoder
-    encoded = np.random.default_rng(0).standard_normal((1, architecture.d_model, 400)).astype(np.float32)
-    [found] = loop(open_session(folder / "greedy-model.onnx", "cpu", threads=1), encoded, [400])
+    encoded = np.random.default_rng(0).standard_normal((1, architecture.d_model, 3000)).astype(np.float32)
+    [found] = loop(open_session(folder / "greedy-model.onnx", "cpu", threads=1), encoded, [3000])
     frames = [int(token[1]) for token in found]
     at_one = [frames.count(frame) for frame in set(frames)]
     assert {int(token[2]) for token in found} == set(architecture.durations)
