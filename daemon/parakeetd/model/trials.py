@@ -18,7 +18,7 @@ from parakeetd.model.transducers import open_transducer
 
 BATCHES: Final = (1, 4, 8)
 LOOK_AHEADS: Final = (1, 2, 4, 8)
-ROUNDS: Final = 5
+ROUNDS: Final = 7
 
 PATIENCE: Final = 10.0
 """Seconds after which no further round begins: a model that hears a token in every frame decodes slowly."""
