@@ -12,6 +12,7 @@ from parakeetd.config import (
     ModelSettings,
     Paths,
     ServerSettings,
+    TextSettings,
     VadSettings,
     default_model,
     read_config,
@@ -45,6 +46,11 @@ onset_window_ms = 100
 end_silence_ms = 500
 trailing_pad_ms = 200
 max_segment_ms = 10000
+
+[text]
+punctuation = "always"
+commands = "~/commands.toml"
+profanity = "/etc/parakeetd/words.txt"
 """
 
 
@@ -107,7 +113,27 @@ def test_every_table_and_key_is_read(paths: Paths) -> None:
             trailing_pad_ms=200,
             max_segment_ms=10_000,
         ),
+        text=TextSettings("always", "~/commands.toml", "/etc/parakeetd/words.txt"),
     )
+
+
+def test_files_of_the_text_table_are_found_below_the_users_home(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    paths.config_file.write_text(EVERYTHING, encoding="utf-8")
+    text = read_config(None, paths).text
+    assert text.commands_file == Path("/home/someone/commands.toml")
+    assert text.profanity_file == Path("/etc/parakeetd/words.txt")
+
+
+@pytest.mark.parametrize(("written", "commands"), [("true", True), ("false", False)])
+def test_spoken_commands_can_be_switched_without_a_file(paths: Paths, written: str, commands: bool) -> None:
+    paths.config_file.write_text(f"[text]\ncommands = {written}", encoding="utf-8")
+    text = read_config(None, paths).text
+    assert text.commands is commands
+    assert text.commands_file is None
+    assert text.profanity_file is None
 
 
 def test_what_is_read_reaches_the_sessions(paths: Paths) -> None:
@@ -134,6 +160,7 @@ def test_what_is_read_reaches_the_sessions(paths: Paths) -> None:
         ("[server]\nidle_seconds = 'long'", "server.idle_seconds must be a number, not 'long'"),
         ("[server]\nidle_seconds = nan", "server.idle_seconds must be a number, not nan"),
         ("[model]\nname = 6", "model.name must be text in quotes, not 6"),
+        ("[text]\ncommands = 1", "text.commands must be true or false or text in quotes, not 1"),
         ("[device]\nthreads = '2'", "device.threads must be a whole number, not '2'"),
     ],
 )
@@ -154,6 +181,9 @@ def test_an_unknown_key_or_a_wrong_type_is_named(paths: Paths, text: str, named:
         ("[device]\nthreshold_seconds = -1", "device.threshold_seconds must be 0 or more, not -1"),
         ("[vad]\ndetector = 'silent'", "vad.detector must be one of 'webrtc', 'off', not 'silent'"),
         ("[vad]\naggressiveness = 4", "vad.aggressiveness must be 0, 1, 2 or 3, not 4"),
+        ("[text]\npunctuation = 'no'", "text.punctuation must be one of 'request', 'always', not 'no'"),
+        ("[text]\ncommands = 'c.toml'", "text.commands must be an absolute path or begin with ~/"),
+        ("[text]\nprofanity = 'w.txt'", "text.profanity must be an absolute path or begin with ~/"),
         ("[segmentation]\npre_roll_ms = -1", "segmentation.pre_roll_ms must be 0 to 5000 ms, not -1"),
         (
             "[segmentation]\nend_silence_ms = 50",

@@ -13,6 +13,7 @@ from parakeetd.routing import Engine, Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
 from parakeetd.session import ServedModel, SessionSettings
+from parakeetd.text import HouseStyle
 from wire import UNLIMITED, Client, Daemon, Serving, WatchedSessions
 
 
@@ -42,10 +43,13 @@ def serving(routers: Callable[[Engine], Router]) -> Serving:
         address: str = "127.0.0.1:0",
         settings: SessionSettings | None = None,
         decoders: tuple[Decoder, ...] = ("tdt",),
+        writes_punctuation: bool = False,
+        house: HouseStyle | None = None,
     ) -> AsyncIterator[Daemon]:
-        model = ServedModel("fake", languages, routers(engine or FakeEngine()), decoders)
+        router = routers(engine or FakeEngine())
+        model = ServedModel("fake", languages, router, decoders, writes_punctuation)
         sessions = WatchedSessions((model,), settings or SessionSettings())
-        server = RpcServer(sessions, (address,))
+        server = RpcServer(sessions, (address,), house)
         await server.start()
         try:
             async with grpc.aio.insecure_channel(server.addresses[0], options=UNLIMITED) as channel:

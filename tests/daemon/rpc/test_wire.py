@@ -94,6 +94,29 @@ def test_words_come_in_milliseconds_and_only_when_asked_for() -> None:
     assert not wire.streaming_response(result(), options(), "", None).results[0].alternatives[0].words
 
 
+def test_text_that_brings_its_own_spaces_is_sent_as_it_is() -> None:
+    final = wire.streaming_response(result(), options(), "", None, spaced=False)
+    recording = wire.offline_response([result(), result()], options(), "", None, spaced=False)
+    assert final.results[0].alternatives[0].transcript == "hello world"
+    assert [item.alternatives[0].transcript for item in recording.results] == ["hello world"] * 2
+
+
+def test_what_a_client_says_of_text_is_read() -> None:
+    plain = options()
+    assert (plain.punctuation, plain.profanity_filter, plain.spoken_commands) == (False, False, None)
+    read = options(enable_automatic_punctuation=True, profanity_filter=True, verbatim_transcripts=False)
+    assert (read.punctuation, read.profanity_filter) == (True, True)
+    for said, commands in (("true", True), ("false", False)):
+        assert options(custom_configuration={"spoken_commands": said}).spoken_commands is commands
+
+
+def test_a_wrong_value_for_spoken_commands_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"custom_configuration\[\"spoken_commands\"\] must be true or false, not 'yes'"
+    ):
+        options(custom_configuration={"spoken_commands": "yes"})
+
+
 def test_a_result_says_how_much_audio_it_covers_and_whose_request_it_answers() -> None:
     request_id = common.RequestId(value="call 7")
     streamed = wire.streaming_response(result(), options(), "en-US", request_id)
