@@ -71,9 +71,19 @@ class RivaSpeechRecognitionConfigResponse(google.protobuf.message.Message):
         """What `RecognitionConfig.model` may be set to."""
         @property
         def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-            """`type`: `online` (for StreamingRecognize) or `offline` (for Recognize); each model is listed once for each.
-            `language_code`: BCP-47 tags, separated by commas. `sample_rate`: Hz, what the model hears; other rates are
-            converted. `streaming`: `True` or `False`. `decoder`: `greedy`.
+            """What is done for this model. Lists are separated by commas; yes and no are `True` and `False`.
+
+            `type`: `online` (for StreamingRecognize) or `offline` (for Recognize); each model is listed once for each.
+            `language_code`: BCP-47 tags. `sample_rate`: Hz, what the model hears; other rates are converted. `streaming`:
+            yes or no. `decoder`: `greedy`. `decoders`: values of `custom_configuration["decoder"]`.
+
+            `max_alternatives`: most alternatives of a result, `1`: greedy decoding has one hypothesis. `word_time_offsets`:
+            yes or no. `confidence`: `token_geometric_mean`, see SpeechRecognitionAlternative. `punctuation`: `model` if the
+            model writes punctuation and capitals, else `none`. `punctuation_default`: whether it is written for clients that
+            do not ask. `inverse_text_normalization`: `none`, numbers are written as they are spoken. `profanity_filter`: yes
+            or no. `spoken_commands`: languages that have a table. `spoken_commands_default`: whether commands are done for
+            clients that do not say. `speech_contexts`, `speaker_diarization`: `none`. `channels`: `mixed`.
+            `custom_configuration`: the keys that are known.
             """
 
         def __init__(
@@ -276,15 +286,17 @@ class RecognitionConfig(google.protobuf.message.Message):
     is served all the same and noted in the log.
     """
     max_alternatives: builtins.int
-    """One alternative is returned, whatever is asked for."""
+    """One alternative is returned, whatever is asked for: greedy decoding has one hypothesis."""
     profanity_filter: builtins.bool
-    """Accepted, not used."""
+    """Listed words keep their first letter, the others become stars. The list is the daemon's."""
     audio_channel_count: builtins.int
     """Channels of raw samples, 1 to 8; 0 means 1. Several are mixed into one."""
     enable_word_time_offsets: builtins.bool
     """Return the words with their times. Otherwise `SpeechRecognitionAlternative.words` is empty."""
     enable_automatic_punctuation: builtins.bool
-    """Accepted, not used: a model writes punctuation if it was trained to."""
+    """Write the punctuation and capitals that the model was trained to write; one that was not cannot. Without it marks
+    are taken out and sentences begin in lower case, unless the daemon is configured otherwise.
+    """
     enable_separate_recognition_per_channel: builtins.bool
     """Accepted, not used: channels are mixed."""
     model: builtins.str
@@ -292,7 +304,7 @@ class RecognitionConfig(google.protobuf.message.Message):
     log: clients ask for the model names of NVIDIA's own servers.
     """
     verbatim_transcripts: builtins.bool
-    """Accepted, not used: text is what the model writes."""
+    """Transcripts are always verbatim: numbers, dates and amounts are written as they are spoken."""
     @property
     def speech_contexts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SpeechContext]:
         """Accepted, not used."""
@@ -303,7 +315,14 @@ class RecognitionConfig(google.protobuf.message.Message):
 
     @property
     def custom_configuration(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Accepted, not used."""
+        """`decoder`: `tdt` or `ctc`, of those that the model has. `spoken_commands`: `true` or `false`; see below. Other keys
+        are those of other servers and are not used.
+
+        With spoken commands, "comma", "new line", "delete that" and the other phrases of the language's table are done
+        instead of written. Each final then begins with the space that is due instead of ending in one; finals joined as
+        they are make up the text. "delete that" empties its own utterance; alone, it is answered with a final of as many
+        backspaces (U+0008) as the last final that still stands has characters (Unicode code points). A final can be empty.
+        """
 
     @property
     def endpointing_config(self) -> Global___EndpointingConfig: ...
@@ -458,10 +477,12 @@ class SpeechRecognitionAlternative(google.protobuf.message.Message):
     LANGUAGE_CODE_FIELD_NUMBER: builtins.int
     transcript: builtins.str
     """The text of the utterance. In a final result of a stream, and where another result follows, it ends in a space, so
-    that transcripts can be joined as they are.
+    that transcripts can be joined as they are. With spoken commands it begins with the space that is due instead.
     """
     confidence: builtins.float
-    """0 to 1: geometric mean of the tokens' probabilities."""
+    """0 to 1: geometric mean of the probabilities of all tokens of the utterance, each by softmax among the vocabulary
+    and blank. It says how sure the model was of its choices, not how many words are right.
+    """
     @property
     def words(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WordInfo]:
         """Filled if `enable_word_time_offsets` is set."""
@@ -497,6 +518,7 @@ class WordInfo(google.protobuf.message.Message):
     end_time: builtins.int
     """Milliseconds from the beginning of the audio, not before `start_time`."""
     word: builtins.str
+    """As in the transcript, with the marks that are written against it. With spoken commands also a line break."""
     confidence: builtins.float
     """0 to 1: geometric mean of the word's tokens' probabilities."""
     speaker_tag: builtins.int
