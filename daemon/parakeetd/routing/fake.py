@@ -16,7 +16,7 @@ class FakeEngine:
 
     It fails as often as `failures` says, and waits at `gate` when there is one, so that a test decides when it
     answers. Some pieces are trouble by their lengths in samples: any batch with one of `refused` raises AudioError, any
-    with one of `poisonous` fails as if the device had.
+    with one of `poisonous` fails as if the device had. A batch of more padded samples than `memory` does not fit.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class FakeEngine:
         gate: threading.Event | None = None,
         refused: Collection[int] = (),
         poisonous: Collection[int] = (),
+        memory: float = float("inf"),
     ) -> None:
         self.failures = failures
         self.gate = gate
         self.refused = refused
         self.poisonous = poisonous
+        self.memory = memory
         self.batches: list[list[int]] = []
         """Lengths in samples of the pieces of each batch it was given, failed ones included."""
         self.options: list[DecodeOptions] = []
@@ -55,6 +57,8 @@ class FakeEngine:
         if self.failures > 0:
             self.failures -= 1
             raise RuntimeError("the fake engine was told to fail")
+        if len(lengths) * max(lengths) > self.memory:
+            raise RuntimeError("CUDA failure 2: out of memory")
         if any(length in self.refused for length in lengths):
             raise AudioError("the fake engine was told to refuse it")
         if any(length in self.poisonous for length in lengths):

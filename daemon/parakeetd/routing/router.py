@@ -53,7 +53,7 @@ class Router:
             estimate: predicted seconds on this machine; `policy.default_estimate` when it has not been measured.
             threshold_seconds: not the earliest predicted finish but the length decides: from here on segments go to the
                 GPU, shorter ones to the CPU.
-            limits: what a device computes at once.
+            limits: what a device computes at once, as long as its memory suffices for that.
             max_queued: segments that may wait, over all devices.
             retry_seconds: how long a failed device is left alone.
         """
@@ -193,6 +193,12 @@ class Router:
     def finished(self, device: Device, *, measures: bool) -> None:
         with self._changed:
             self._schedule.finished(device, time.monotonic(), measures=measures)
+            self._changed.notify_all()
+
+    def too_large(self, device: Device) -> None:
+        with self._changed:
+            log.warning("device %s has no memory for a batch of %d", device, self._schedule.running(device))
+            self._schedule.too_large(device)
             self._changed.notify_all()
 
     def failed(self, device: Device, error: Exception) -> None:

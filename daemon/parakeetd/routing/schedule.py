@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Generic
 
@@ -94,7 +94,7 @@ class Schedule(Generic[P]):
         self.hopeless: list[tuple[P, str]] = []
         """Pieces on which every device failed and how the last one did; likewise."""
         self._threshold_seconds = threshold_seconds
-        self._limits = limits
+        self._limits = dict(limits)
         self._max_queued = max_queued
         self._retry_seconds = retry_seconds
         self._records: dict[Device, _Record[P]] = {
@@ -218,6 +218,15 @@ class Schedule(Generic[P]):
             else:
                 piece.tried.add(device)
         self._take_out_hopeless(reason)
+
+    def too_large(self, device: Device) -> None:
+        """The device has no memory for its batch of several pieces. They wait again, and from now on its batches have
+        at most half as many padded seconds."""
+        record = self._records[device]
+        padded = len(record.running) * max(piece.seconds for piece in record.running)
+        self._limits[device] = replace(self._limits[device], seconds=padded / 2)
+        self.waiting += [piece for piece in record.running if not piece.gone]
+        record.busy_since, record.running = None, ()
 
     def healthy(self, device: Device, now: float) -> bool:
         """Whether it is worth a segment."""

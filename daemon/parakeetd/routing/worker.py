@@ -86,6 +86,8 @@ class Desk(Protocol):
 
     def finished(self, device: Device, *, measures: bool) -> None: ...
 
+    def too_large(self, device: Device) -> None: ...
+
     def failed(self, device: Device, error: Exception) -> None: ...
 
 
@@ -125,6 +127,9 @@ class Worker:
                     whole = self._compute([job for job in step.batch if job.begin()])
                     self._desk.finished(self.device, measures=whole)
             except Exception as error:
+                if len(step.batch) > 1 and _out_of_memory(error):
+                    self._desk.too_large(self.device)
+                    continue
                 # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.
                 self._engine = None
                 self._desk.failed(self.device, error)
@@ -157,6 +162,12 @@ class Worker:
         for job, transcript in zip(jobs, transcripts, strict=True):
             job.answer(Routed(transcript, self.device, begun - job.submitted, ended - begun, batch=len(jobs)))
         return True
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # ONNX Runtime has no type for it: its arena, CUDA and cuBLAS say it in these words.
+    said = ("allocate memory", "smaller than requested bytes", "out of memory", "ALLOC_FAILED", "bad_alloc")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def job_of(samples: Samples, *, final: bool, decode: DecodeOptions | None, stream: object | None) -> Job:

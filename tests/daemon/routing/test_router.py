@@ -234,6 +234,17 @@ def test_a_segment_that_breaks_the_device_takes_nobody_with_it() -> None:
     assert sorted(engine.batches[2:]) == [[32_000], [33_600], [35_200], [36_800]]
 
 
+def test_a_batch_that_memory_has_no_room_for_is_computed_in_smaller_ones() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(gate=gate, memory=4 * 32_000)
+    with waiting_behind(engine, gate) as router:
+        futures = [router.submit(speech(2.0)) for _ in range(8)]
+        gate.set()
+        assert [answer(future).batch for future in futures] == [4] * 8
+        assert all(report.healthy for report in router.devices())
+    assert [len(batch) for batch in engine.batches[1:]] == [8, 4, 4]
+
+
 def test_a_client_that_leaves_before_its_batch_is_not_computed_and_harms_nobody() -> None:
     gate = threading.Event()
     engine = FakeEngine(gate=gate)

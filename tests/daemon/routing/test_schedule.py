@@ -153,6 +153,18 @@ def test_segments_of_a_batch_that_failed_are_each_tried_again_by_themselves() ->
     assert gpu.hopeless == [(piece, "out of memory") for piece in pieces]
 
 
+def test_after_a_batch_that_memory_had_no_room_for_batches_stay_half_as_large() -> None:
+    gpu = schedule("cuda")
+    add(gpu, *(final(5.0) for _ in range(8)))
+    assert len(gpu.step("cuda", 1.0).batch) == 8
+    gpu.too_large("cuda")
+    for now in (2.0, 3.0):
+        assert len(gpu.step("cuda", now).batch) == 4
+        gpu.finished("cuda", now + 0.2)
+    add(gpu, *(final(10.0, 4.0) for _ in range(8)))
+    assert len(gpu.step("cuda", 5.0).batch) == 2
+
+
 def test_a_device_that_does_not_open_hands_on_all_that_wait() -> None:
     both = schedule("cpu", "cuda", opened=False)
     add(both, final(8.0))
