@@ -114,6 +114,8 @@ def _make_sherpa(folder: Path) -> None:
     from parakeetd_convert import sherpa
 
     made = _fresh(folder / "sherpa.part")
+    # Before its weights are linked: onnx refuses to read files of several names.
+    _quantise(folder / ONNX_ASR / "encoder-model.onnx", made / "encoder.int8.onnx", signed=False)
     architecture = Bundle.read(folder / OURS).manifest.architecture
     # The prediction network and the joint, and metadata for an encoder: here that of onnx-asr, which is NeMo's own.
     encoder = onnx.load(folder / ONNX_ASR / "encoder-model.onnx", load_external_data=False)
@@ -125,7 +127,8 @@ def _make_sherpa(folder: Path) -> None:
     sherpa.write_sherpa(_loaded(folder), architecture, made, "random.nemo")
     gc.collect()
     files = made / sherpa.FOLDER
-    _quantise(files / "encoder.onnx", files / "encoder.int8.onnx", signed=False)
+    for file in made.glob("encoder.int8.onnx*"):
+        file.rename(files / file.name)
     _quantise(files / "decoder.onnx", files / "decoder.int8.onnx")
     _quantise(files / "joiner.onnx", files / "joiner.int8.onnx")
     # Quantisation drops what sherpa-onnx reads.
