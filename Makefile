@@ -4,6 +4,7 @@ PYTHON ?= python3
 # The version that is known to work, named here because pip would otherwise choose one with several GB of CUDA libraries.
 TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
+LIVEKIT ?= livekit-plugins-nvidia==1.8.9
 # The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
 ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
 SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 numpy
@@ -17,6 +18,7 @@ RUN_STAMP := .venv/.ready
 DEV_STAMP := .venv/.ready-dev
 CONVERT_STAMP := .venv-convert/.ready
 RIVA_STAMP := .venv-riva/.ready
+LIVEKIT_STAMP := .venv-livekit/.ready
 ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 
@@ -39,7 +41,7 @@ test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the con
 	@echo "== tests: convert"
 	@.venv-convert/bin/python -m pytest $(PYTEST_FLAGS) tests/convert
 
-test-e2e: $(DEV_STAMP) $(RIVA_STAMP)  ## Run the end-to-end tests, with NVIDIA's own client
+test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP)  ## Run the end-to-end tests, with NVIDIA's own client and LiveKit's
 	@echo "== tests: end to end"
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
 
@@ -121,6 +123,11 @@ $(CONVERT_STAMP): pyproject.toml | python
 $(RIVA_STAMP): Makefile | python
 	$(call make_venv,.venv-riva)
 	@.venv-riva/bin/pip install $(PIP_FLAGS) "$(RIVA_CLIENT)"
+	@touch $@
+
+$(LIVEKIT_STAMP): Makefile | python
+	$(call make_venv,.venv-livekit)
+	@.venv-livekit/bin/pip install $(PIP_FLAGS) "$(LIVEKIT)"
 	@touch $@
 
 $(ONNX_ASR_STAMP): Makefile | python

@@ -1,4 +1,4 @@
-"""A real daemon with the embedded model, and NVIDIA's own client in an environment of its own."""
+"""A real daemon with the embedded model, and clients of others, each in an environment of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from clips import Clip, shipped_clips
-from commands import PATIENCE_SECONDS, home, run, served
+from commands import home, run, served
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -23,17 +23,44 @@ Riva = Callable[..., Any]
 """Runs a function of `riva_client.py` and returns what it printed."""
 
 
-@pytest.fixture(scope="session")
-def riva_python() -> Path:
-    """The interpreter that has the client. It is never this one: both register the same messages."""
-    named = os.environ.get("PARAKEETD_RIVA_PYTHON")
-    python = Path(named or ROOT / ".venv-riva" / "bin" / "python")
+LiveKit = Callable[[str, Path], dict[str, Any]]
+"""Streams a WAV file to an address and returns what `livekit_client.py` printed."""
+
+STREAM_SECONDS = 120.0
+"""A client that has not ended by then is killed: the longest test streams half a minute of audio as it is spoken."""
+
+DAEMON_SECONDS = 900.0
+
+
+def interpreter(client: str, folder: str, variable: str) -> Path:
+    """The interpreter that has a client. It is never this one: both register the same messages."""
+    named = os.environ.get(variable)
+    python = Path(named or ROOT / folder / "bin" / "python")
     if not python.is_file():
-        problem = f"no NVIDIA Riva client: {python} is missing; make it with: make .venv-riva/.ready"
+        problem = f"no {client}: {python} is missing; make it with: make {folder}/.ready"
         if named or os.environ.get("CI"):
             pytest.fail(problem)
         pytest.skip(problem)
     return python
+
+
+def printed(command: list[str | Path]) -> Any:
+    """What a client prints as JSON."""
+    done = subprocess.run(
+        command, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=STREAM_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def riva_python() -> Path:
+    return interpreter("NVIDIA Riva client", ".venv-riva", "PARAKEETD_RIVA_PYTHON")
+
+
+@pytest.fixture(scope="session")
+def livekit_python() -> Path:
+    return interpreter("LiveKit plugin", ".venv-livekit", "PARAKEETD_LIVEKIT_PYTHON")
 
 
 @pytest.fixture(scope="session")
@@ -44,22 +71,22 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def address(env: dict[str, str]) -> Iterator[str]:
     """Where a daemon with the embedded model listens."""
-    with served("--model", "demo", "--listen", "127.0.0.1:0", env=env) as daemon:
+    with served("--model", "demo", "--listen", "127.0.0.1:0", env=env, seconds=DAEMON_SECONDS) as daemon:
         yield daemon.addresses[0]
 
 
 @pytest.fixture(scope="session")
 def riva(riva_python: Path) -> Riva:
     def call(way: str, *arguments: str | Path) -> Any:
-        done = subprocess.run(
-            [riva_python, SUPPORT / "riva_client.py", way, *arguments],
-            env={"PATH": os.environ["PATH"]},
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
+        return printed([riva_python, SUPPORT / "riva_client.py", way, *arguments])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def livekit(livekit_python: Path) -> LiveKit:
+    def call(address: str, file: Path) -> Any:
+        return printed([livekit_python, SUPPORT / "livekit_client.py", address, file])
 
     return call
 

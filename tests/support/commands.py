@@ -100,12 +100,15 @@ class Served:
 
 
 @contextmanager
-def served(*arguments: str | Path, env: dict[str, str]) -> Iterator[Served]:
-    """`parakeetd serve` with these arguments, ready; killed at the end if the test has not ended it."""
+def served(
+    *arguments: str | Path, env: dict[str, str], seconds: float = PATIENCE_SECONDS
+) -> Iterator[Served]:
+    """`parakeetd serve` with these arguments, ready; killed at the end if the test has not ended it, or after so many
+    seconds."""
     with subprocess.Popen(
         [*PARAKEETD, "serve", *map(str, arguments)], env=env, stderr=subprocess.PIPE, text=True
     ) as process:
-        watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
+        watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         try:
             daemon = Served(process)
