@@ -39,6 +39,13 @@ def descriptors(_address: str) -> dict[str, Any]:
     return on_the_wire(*(module.DESCRIPTOR for module in modules))
 
 
+def parameters(address: str) -> list[dict[str, str]]:
+    """What the configuration answer says of each model."""
+    request = riva_asr_pb2.RivaSpeechRecognitionConfigRequest()
+    answer = service(address).stub.GetRivaSpeechRecognitionConfig(request)
+    return [dict(config.parameters) for config in answer.model_config]
+
+
 def models(address: str) -> dict[str, Any]:
     """As `--list-models`: models for streaming by language."""
     listed: dict[str, list[str]] = {}
@@ -61,8 +68,11 @@ def stream(address: str, file: str) -> dict[str, Any]:
         return heard(service(address).streaming_response_generator(chunks, config))
 
 
-def microphone(address: str, file: str) -> dict[str, Any]:
-    """16-bit mono samples of a WAV file at the pace at which they were spoken."""
+def microphone(address: str, file: str, custom: str = "", *filters: str) -> dict[str, Any]:
+    """16-bit mono samples of a WAV file at the pace at which they were spoken.
+
+    `custom` as after `--custom-configuration`, KEY:VALUE; `filters` can be `profanity`, as `--profanity-filter`.
+    """
     with wave.open(file, "rb") as wav:
         rate, data = wav.getframerate(), wav.readframes(wav.getnframes())
     config = riva.client.StreamingRecognitionConfig(
@@ -73,9 +83,11 @@ def microphone(address: str, file: str) -> dict[str, Any]:
             language_code="en-US",
             max_alternatives=1,
             enable_word_time_offsets=True,
+            profanity_filter="profanity" in filters,
         ),
         interim_results=True,
     )
+    riva.client.add_custom_configuration_to_config(config, custom)
 
     def spoken() -> Iterator[bytes]:
         for at in range(0, len(data), MICROPHONE_CHUNK_BYTES):
@@ -126,7 +138,7 @@ def words(results: Iterable[Any]) -> list[list[Any]]:
     ]
 
 
-WAYS = {way.__name__: way for way in (descriptors, models, stream, microphone, offline)}
+WAYS = {way.__name__: way for way in (descriptors, parameters, models, stream, microphone, offline)}
 
 if __name__ == "__main__":
     way, *arguments = sys.argv[1:]

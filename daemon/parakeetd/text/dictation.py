@@ -142,7 +142,8 @@ class _Sheet:
             self._append(word, space=self._after.space and not to_previous)
         self._after = _After(
             space=command.attach not in ("next", "both"),
-            capital=command.text.endswith((*SENTENCE_ENDS, "\n")) or self._after.capital,
+            capital=command.text.endswith((*SENTENCE_ENDS, "\n"))
+            or (self._after.capital and not plain(command.text)),
         )
         if self._after.capital:
             self._lower_next = False

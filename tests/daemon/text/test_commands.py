@@ -145,6 +145,15 @@ def test_the_longest_phrase_wins() -> None:
     assert finals("example dot com slash dot", commands=own) == ["example.comslash."]
 
 
+def test_a_text_of_letters_or_digits_is_written_as_the_table_says_and_takes_the_place_of_a_word() -> None:
+    own = {
+        "new line": Command(text="\n", attach="both"),
+        "my name": Command(text="anna B"),
+        "stop": Command(text="."),
+    }
+    assert finals("stop new line my name spoke", commands=Commands.of(own)) == [".\nanna B spoke"]
+
+
 def test_words_carry_what_is_written_against_them_and_keep_their_times() -> None:
     pen = Pen(Style(commands=ENGLISH))
     written = pen.write(heard("hello comma big hyphen world new line end"), final=True)
