@@ -28,6 +28,10 @@ class DecoderError(InputError):
     """A decoder that the model does not have."""
 
 
+class PhraseError(InputError):
+    """Phrases to be boosted that cannot be: too many, too long, or no tokens of the model spell them."""
+
+
 class ConfigError(InputError):
     """A configuration file or value that cannot be used."""
 

@@ -25,6 +25,7 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 TOKENS = "tokens.txt"
+TOKENIZER = "tokenizer.model"
 LOG_MEL_GRAPH = "preprocessor.onnx"
 
 Precision = Literal["fp32", "int8", "fp16"]

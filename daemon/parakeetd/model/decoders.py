@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from parakeetd.errors import DecoderError
 from parakeetd.model import ctc
+from parakeetd.model.biasing import Bias
 from parakeetd.model.decoding import DecodeOptions, Decoder
 from parakeetd.model.forms import Choice, Form
 from parakeetd.model.sessions import Session
 from parakeetd.model.transcript import Token
-from parakeetd.model.transducers import Encoded, Transducer
+from parakeetd.model.transducers import Biases, Encoded, Transducer
 
 
 class Decoders:
@@ -33,8 +34,13 @@ class Decoders:
         self._blank = blank
         self._ctc_head = ctc_head
 
-    def __call__(self, encoded: Encoded, options: Sequence[DecodeOptions]) -> list[tuple[Token, ...]]:
+    def __call__(
+        self, encoded: Encoded, options: Sequence[DecodeOptions], biases: Biases = ()
+    ) -> list[tuple[Token, ...]]:
         """The hypothesis of each row.
+
+        Args:
+            biases: what the options' phrases and languages mean for this model.
 
         Raises:
             DecoderError: a row wants the CTC head and there is none.
@@ -45,20 +51,21 @@ class Decoders:
             wanted.setdefault(option.decoder, []).append(row)
         for decoder, rows in wanted.items():
             some = encoded if len(rows) == len(options) else encoded.rows(rows)
-            decoded = self._ctc(some) if decoder == "ctc" else self._tdt(some)
+            biased = [biases[row] for row in rows] if biases else [None] * len(rows)
+            decoded = self._ctc(some, biased) if decoder == "ctc" else self._tdt(some, biased)
             for row, tokens in zip(rows, decoded, strict=True):
                 hypotheses[row] = tokens
         return hypotheses
 
-    def _tdt(self, encoded: Encoded) -> list[tuple[Token, ...]]:
+    def _tdt(self, encoded: Encoded, biases: Sequence[Bias | None]) -> list[tuple[Token, ...]]:
         decoding = self.choice.for_batch(len(encoded.lengths))
-        return self._transducers[decoding.form](encoded, look_ahead=decoding.look_ahead)
+        return self._transducers[decoding.form](encoded, look_ahead=decoding.look_ahead, biases=biases)
 
-    def _ctc(self, encoded: Encoded) -> list[tuple[Token, ...]]:
+    def _ctc(self, encoded: Encoded, biases: Sequence[Bias | None]) -> list[tuple[Token, ...]]:
         if self._ctc_head is None:
             raise DecoderError("the model in use was opened without its CTC head")
         [output] = self._ctc_head.run_on_device({"encoder_outputs": encoded.outputs}, ["logprobs"])
         return [
-            ctc.greedy(row[:length], blank=self._blank)
-            for row, length in zip(output.numpy(), encoded.lengths.tolist(), strict=True)
+            ctc.greedy(row[:length], blank=self._blank, bias=bias)
+            for row, length, bias in zip(output.numpy(), encoded.lengths.tolist(), biases, strict=True)
         ]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from parakeetd.errors import DecoderError, InputError
 from parakeetd.model.bundle import Architecture
+from parakeetd.model.phrases import Boost
 
 Decoder = Literal["tdt", "ctc"]
 DECODERS: tuple[Decoder, ...] = typing.get_args(Decoder)
@@ -19,6 +20,11 @@ class DecodeOptions:
 
     decoder: Decoder = "tdt"
     """`tdt` is the transducer; `ctc` the second head of a hybrid model: faster, usually a little less right."""
+    boosts: tuple[Boost, ...] = ()
+    """Phrases that are likely to be said."""
+    language: str = ""
+    """BCP-47 tag. Only tokens of its script are written, if the script is known and the model has such tokens. Empty or
+    `multi`: tokens of all scripts."""
 
 
 def read_decoder(name: str, where: str) -> Decoder:

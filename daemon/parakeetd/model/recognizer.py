@@ -9,6 +9,7 @@ import numpy as np
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError
 from parakeetd.model import buckets
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.bundle import Architecture, Bundle, Precision
 from parakeetd.model.decoders import Decoders
 from parakeetd.model.decoding import DecodeOptions, check_decoder, decoders_of
@@ -33,13 +34,19 @@ class Recognizer:
         encoder: Session,
         decoders: Decoders,
         device: Device,
+        biasing: Biasing | None = None,
     ) -> None:
+        """
+        Args:
+            biasing: what makes phrases and languages count; without it they do not.
+        """
         self.architecture = architecture
         self.device = device
         self.decoders = decoders
         self._vocabulary = vocabulary
         self._log_mel = log_mel
         self._encoder = encoder
+        self._biasing = biasing
 
     @classmethod
     def open(
@@ -50,6 +57,7 @@ class Recognizer:
         threads: int = 0,
         precision: Precision | None = None,
         decoding: Decoding | None = None,
+        biasing: Biasing | None = None,
     ) -> Recognizer:
         """Check the bundle's files and open its graphs. A GPU is warmed up too, which takes seconds.
 
@@ -57,6 +65,7 @@ class Recognizer:
             threads: threads inside one operator on the CPU; 0 for one per physical core.
             precision: of the encoder, prediction network and joint; the fastest on the device when not given.
             decoding: how every batch is decoded; what the bundle recommends when not given.
+            biasing: of this bundle, where several share one.
 
         Raises:
             BundleError: a file is missing, damaged or does not fit the manifest.
@@ -70,6 +79,7 @@ class Recognizer:
             encoder=parts.encoder,
             decoders=parts.decoders,
             device=device,
+            biasing=biasing or Biasing.of(bundle),
         )
         if device == "cuda":
             recognizer.warm_up(buckets.usual_buckets())
@@ -87,16 +97,18 @@ class Recognizer:
         Raises:
             AudioError: a piece is longer than the model's positions reach.
             DecoderError: the model does not have a decoder that is asked for.
+            PhraseError: a phrase cannot be spelled with the model's tokens.
         """
         options = options if options is not None else [DecodeOptions()] * len(audio)
         for option in options:
             check_decoder(option.decoder, decoders_of(self.architecture), "in use")
+        biases = [self._biasing(option) if self._biasing else None for option in options]
         results = [Transcript()] * len(audio)
         spoken = [i for i, samples in enumerate(audio) if len(samples)]
         if not spoken:
             return results
         encoded = self.encode(self.features([audio[i] for i in spoken]))
-        hypotheses = self.decoders(encoded, [options[i] for i in spoken])
+        hypotheses = self.decoders(encoded, [options[i] for i in spoken], [biases[i] for i in spoken])
         for i, tokens in zip(spoken, hypotheses, strict=True):
             results[i] = transcript(
                 tokens,

@@ -7,12 +7,14 @@ least one frame, and after `max_symbols` tokens at one frame the next frame is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parakeetd.model.biasing import Bias
 from parakeetd.model.transcript import Token
 
 Floats = NDArray[np.float32]
@@ -22,15 +24,27 @@ State = TypeVar("State")
 class Hypothesis:
     """The tokens of one piece so far, and the encoder frame that is looked at next."""
 
-    __slots__ = ("_at_this_frame", "_blank", "_durations", "_max_symbols", "frame", "frames", "tokens")
+    __slots__ = (
+        "_at_this_frame",
+        "_blank",
+        "_durations",
+        "_max_symbols",
+        "_steering",
+        "frame",
+        "frames",
+        "tokens",
+    )
 
-    def __init__(self, frames: int, *, blank: int, durations: Sequence[int], max_symbols: int) -> None:
+    def __init__(
+        self, frames: int, *, blank: int, durations: Sequence[int], max_symbols: int, bias: Bias | None = None
+    ) -> None:
         """
         Args:
             frames: encoder frames of the piece.
             blank: index of blank, which is also the number of text tokens.
             durations: frames each duration output advances, in the order of the joint's last outputs.
             max_symbols: most tokens emitted at one frame.
+            bias: how the choice of tokens is changed, if it is.
         """
         self.frame = 0
         self.frames = frames
@@ -39,6 +53,7 @@ class Hypothesis:
         self._blank = blank
         self._durations = durations
         self._max_symbols = max_symbols
+        self._steering = None if bias is None else bias.steering()
 
     @property
     def done(self) -> bool:
@@ -47,12 +62,12 @@ class Hypothesis:
     def advance(self, logits: Floats) -> bool:
         """Take the joint's logits [V + 1 + D] at `frame`; True when they emit a token."""
         scores = logits[: self._blank + 1]
-        best = int(scores.argmax())
+        best = int(scores.argmax()) if self._steering is None else self._steering.choose(scores)
         duration = self._durations[int(logits[self._blank + 1 :].argmax())]
         if best == self._blank:
             self._move(max(1, duration))
             return False
-        self.tokens.append(Token(best, self.frame, duration, top_probability(scores, best)))
+        self.tokens.append(Token(best, self.frame, duration, probability(scores, best)))
         self._at_this_frame += 1
         # When the frame is used up, the token's own duration stays what the model said.
         used_up = self._at_this_frame >= self._max_symbols
@@ -82,10 +97,16 @@ class Steps(Protocol[State]):
 
 
 def greedy(
-    frames: int, steps: Steps[State], *, blank: int, durations: Sequence[int], max_symbols: int
+    frames: int,
+    steps: Steps[State],
+    *,
+    blank: int,
+    durations: Sequence[int],
+    max_symbols: int,
+    bias: Bias | None = None,
 ) -> tuple[Token, ...]:
     """The greedy hypothesis over encoder frames 0 to `frames` - 1; the arguments are those of `Hypothesis`."""
-    hypothesis = Hypothesis(frames, blank=blank, durations=durations, max_symbols=max_symbols)
+    hypothesis = Hypothesis(frames, blank=blank, durations=durations, max_symbols=max_symbols, bias=bias)
     state = steps.start()
     while not hypothesis.done:
         if hypothesis.advance(steps.joint(hypothesis.frame, state)):
@@ -93,7 +114,8 @@ def greedy(
     return tuple(hypothesis.tokens)
 
 
-def top_probability(scores: Floats, best: int) -> float:
-    """softmax(scores)[best] of the largest score, which is subtracted against overflow."""
-    shifted = scores - scores[best]
-    return 1.0 / float(np.exp(shifted, out=shifted).sum())
+def probability(scores: Floats, token: int) -> float:
+    """softmax(scores)[token]; the largest score is subtracted against overflow."""
+    shifted = scores - scores.max()
+    chosen = float(shifted[token])
+    return math.exp(chosen) / float(np.exp(shifted, out=shifted).sum())

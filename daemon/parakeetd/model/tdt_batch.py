@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from parakeetd.model.biasing import Bias
 from parakeetd.model.tdt import Floats, Hypothesis
 from parakeetd.model.transcript import Token
 
@@ -47,6 +48,7 @@ def greedy(
     durations: Sequence[int],
     max_symbols: int,
     look_ahead: int = 1,
+    biases: Sequence[Bias | None] = (),
 ) -> list[tuple[Token, ...]]:
     """The greedy hypotheses of a batch.
 
@@ -57,9 +59,11 @@ def greedy(
         durations: frames each duration output advances, in the order of the joint's last outputs.
         max_symbols: most tokens emitted at one frame.
         look_ahead: frames the joint looks at in one product; changes the time it takes and nothing else.
+        biases: how the choice of tokens is changed in each row; none is when they are not given.
     """
     hypotheses = [
-        Hypothesis(length, blank=blank, durations=durations, max_symbols=max_symbols) for length in lengths
+        Hypothesis(length, blank=blank, durations=durations, max_symbols=max_symbols, bias=bias)
+        for length, bias in zip(lengths, biases or [None] * len(lengths), strict=True)
     ]
     rows = [row for row, hypothesis in enumerate(hypotheses) if not hypothesis.done]
     if not rows:

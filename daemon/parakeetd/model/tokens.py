@@ -23,6 +23,8 @@ WORD_START = "▁"
 SENTENCE_ENDS = ".?!"
 """A vocabulary with one of these belongs to a model that writes punctuation."""
 
+_SPECIAL = re.compile(r"<.*>$|\[.*\]$")
+
 _OPENING = "¿¡"
 """Marks that open something and that Unicode does not class as such."""
 
@@ -36,7 +38,7 @@ class Vocabulary:
     """Punctuation characters in the pieces that are written against the word before them."""
 
     def __post_init__(self) -> None:
-        ordinary = (piece for piece in self.pieces if not re.match(r"<.*>$|\[.*\]$|▁", piece))
+        ordinary = (p for p in self.pieces if not is_special(p) and not p.startswith(WORD_START))
         marks = {character for piece in ordinary for character in piece if _closes(character)}
         object.__setattr__(self, "marks", frozenset(marks))
 
@@ -102,6 +104,11 @@ def transcript(
         end = max(start, min(end_frame * frame_seconds, audio_seconds))
         words.append(Word(word, round(start, 3), round(end, 3), _geometric_mean(t.confidence for t in group)))
     return Transcript(text, tuple(words), tuple(tokens), _geometric_mean(t.confidence for t in tokens))
+
+
+def is_special(piece: str) -> bool:
+    """Whether a piece stands for something that is not text: `<unk>`, `<|nospeech|>`, a byte."""
+    return _SPECIAL.match(piece) is not None
 
 
 def _groups(tokens: Sequence[Token], vocabulary: Vocabulary) -> list[list[Token]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property, partial
+from typing import Final, Protocol
 
 import numpy as np
 
 from parakeetd.model import tdt, tdt_batch
+from parakeetd.model.biasing import Bias
 from parakeetd.model.bundle import Architecture, Bundle, Precision, graph_file
 from parakeetd.model.fit import check_fit
 from parakeetd.model.forms import GRAPHS, Form
@@ -17,6 +19,12 @@ from parakeetd.model.sessions import Device, OnDevice, Session, on_host, open_se
 from parakeetd.model.tdt import Floats
 from parakeetd.model.tdt_batch import Integers, States
 from parakeetd.model.transcript import Token
+
+Biases = Sequence[Bias | None]
+"""How the choice of tokens is changed, row by row; empty for not at all."""
+
+BIASED_LOOK_AHEAD: Final = 4
+"""Of the rows that the form `loop` leaves to the form `steps`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class Encoded:
 class Transducer(Protocol):
     """One form of the decoder."""
 
-    def __call__(self, encoded: Encoded, *, look_ahead: int) -> list[tuple[Token, ...]]:
+    def __call__(self, encoded: Encoded, *, look_ahead: int, biases: Biases = ()) -> list[tuple[Token, ...]]:
         """The greedy hypothesis of each row. `look_ahead` matters to the form `steps` alone."""
         ...
 
@@ -63,7 +71,11 @@ def open_transducer(
         projection, prediction, joint = sessions
         return StepsTransducer(architecture, projection, SplitNetworks(architecture, prediction, joint))
     [session] = sessions
-    return FusedTransducer(architecture, session) if form == "fused" else LoopTransducer(session)
+    if form == "fused":
+        return FusedTransducer(architecture, session)
+    other: Form = "steps" if "steps" in bundle.forms(precision) else "fused"
+    biased = partial(open_transducer, bundle, other, device=device, precision=precision, threads=threads)
+    return LoopTransducer(session, biased)
 
 
 class SplitNetworks:
@@ -101,7 +113,7 @@ class StepsTransducer:
         self._projection = projection
         self._networks = networks
 
-    def __call__(self, encoded: Encoded, *, look_ahead: int) -> list[tuple[Token, ...]]:
+    def __call__(self, encoded: Encoded, *, look_ahead: int, biases: Biases = ()) -> list[tuple[Token, ...]]:
         [frames] = self._projection.run_on_device({"encoder_outputs": encoded.outputs}, ["frames"])
         return tdt_batch.greedy(
             frames.numpy(),
@@ -111,16 +123,53 @@ class StepsTransducer:
             durations=self._architecture.durations,
             max_symbols=self._architecture.max_symbols,
             look_ahead=look_ahead,
+            biases=biases,
         )
 
 
 class LoopTransducer:
-    """The whole search in one graph."""
+    """The whole search in one graph, whose choice of tokens cannot be changed: such rows are left to another form."""
 
-    def __init__(self, greedy: Session) -> None:
+    def __init__(self, greedy: Session, open_biased: Callable[[], Transducer]) -> None:
+        """
+        Args:
+            open_biased: opens the other form. Called when it is first needed: most daemons never do.
+        """
         self._greedy = greedy
+        self._open_biased = open_biased
 
-    def __call__(self, encoded: Encoded, *, look_ahead: int = 1) -> list[tuple[Token, ...]]:
+    def __call__(
+        self, encoded: Encoded, *, look_ahead: int = 1, biases: Biases = ()
+    ) -> list[tuple[Token, ...]]:
+        if not any(biases):
+            return self._searched(encoded)
+        hypotheses: list[tuple[Token, ...]] = [()] * len(biases)
+        as_they_are = [row for row, bias in enumerate(biases) if bias is None or bias.tree is None]
+        if as_they_are:
+            searched = self._searched(
+                encoded if len(as_they_are) == len(biases) else encoded.rows(as_they_are)
+            )
+            for row, tokens in zip(as_they_are, searched, strict=True):
+                hypotheses[row] = tokens
+        # With nothing in it that is shut out, a hypothesis is the one that the biased search would find.
+        left = [
+            row
+            for row, bias in enumerate(biases)
+            if bias is not None
+            and (bias.tree is not None or not bias.allows(token.id for token in hypotheses[row]))
+        ]
+        if left:
+            some = encoded if len(left) == len(biases) else encoded.rows(left)
+            again = self._biased(some, look_ahead=BIASED_LOOK_AHEAD, biases=[biases[row] for row in left])
+            for row, tokens in zip(left, again, strict=True):
+                hypotheses[row] = tokens
+        return hypotheses
+
+    @cached_property
+    def _biased(self) -> Transducer:
+        return self._open_biased()
+
+    def _searched(self, encoded: Encoded) -> list[tuple[Token, ...]]:
         outputs = self._greedy.run_on_device(
             {"encoder_outputs": encoded.outputs, "encoded_lengths": encoded.lengths},
             ["tokens", "frames", "durations", "confidences"],
@@ -135,7 +184,9 @@ class FusedTransducer:
         self._architecture = architecture
         self._decoder_joint = decoder_joint
 
-    def __call__(self, encoded: Encoded, *, look_ahead: int = 1) -> list[tuple[Token, ...]]:
+    def __call__(
+        self, encoded: Encoded, *, look_ahead: int = 1, biases: Biases = ()
+    ) -> list[tuple[Token, ...]]:
         return [
             tdt.greedy(
                 length,
@@ -143,8 +194,14 @@ class FusedTransducer:
                 blank=self._architecture.vocabulary,
                 durations=self._architecture.durations,
                 max_symbols=self._architecture.max_symbols,
+                bias=bias,
             )
-            for row, length in zip(on_host(encoded.outputs), encoded.lengths.tolist(), strict=True)
+            for row, length, bias in zip(
+                on_host(encoded.outputs),
+                encoded.lengths.tolist(),
+                biases or [None] * len(encoded.lengths),
+                strict=True,
+            )
         ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from parakeetd.audio import SAMPLE_RATE, Samples
-from parakeetd.errors import AudioError, DecoderError
+from parakeetd.errors import AudioError, DecoderError, PhraseError
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
@@ -150,7 +150,7 @@ class Worker:
         begun = time.monotonic()
         try:
             transcripts = self._engine.recognize([job.samples for job in jobs], [job.decode for job in jobs])
-        except (AudioError, DecoderError) as error:
+        except (AudioError, DecoderError, PhraseError) as error:
             if len(jobs) == 1:
                 jobs[0].fail(error)
             else:

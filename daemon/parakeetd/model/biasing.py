@@ -1,0 +1,169 @@
+"""What a caller's phrases and language mean for decoding with one model: scores that tokens get, tokens that are shut
+out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakeetd.errors import PhraseError
+from parakeetd.model.bundle import TOKENIZER, TOKENS, Bundle
+from parakeetd.model.context_tree import START, ContextTree
+from parakeetd.model.decoding import DecodeOptions
+from parakeetd.model.phrases import Boost, Speller
+from parakeetd.model.scripts import allowed_tokens, is_open, scripts_of
+from parakeetd.model.tokens import Vocabulary
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+MOST_KEPT: Final = 64
+"""Lists of phrases that are kept ready. A stream uses its list for every segment."""
+
+_MOST_NOTED: Final = 1000
+"""Languages that are remembered as logged: clients choose them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bias:
+    """How the choice of tokens is changed. One may serve many hypotheses at once."""
+
+    tree: ContextTree | None = None
+    allowed: NDArray[np.bool_] | None = None
+    """[V + 1]; None when all are."""
+
+    def allows(self, tokens: Iterable[int]) -> bool:
+        return self.allowed is None or all(self.allowed[token] for token in tokens)
+
+    def steering(self) -> Steering:
+        """For a new hypothesis."""
+        return Steering(self)
+
+
+class Steering:
+    """Chooses the tokens of one hypothesis."""
+
+    __slots__ = ("_allowed", "_node", "_tree")
+
+    def __init__(self, bias: Bias) -> None:
+        self._tree = bias.tree
+        self._allowed = bias.allowed
+        self._node = START
+
+    def choose(self, scores: Floats) -> int:
+        """The token, or blank, that is taken at scores [V + 1] of tokens and blank.
+
+        Tokens that are shut out are as if they were not there. Whether it is blank is decided without the phrases, as
+        in NeMo's greedy decoding: they change which token is emitted, not when.
+        """
+        best = self.unboosted(scores)
+        if self._tree is None or best == len(scores) - 1:
+            return best
+        return self.boosted(scores, best)
+
+    def unboosted(self, scores: Floats) -> int:
+        """The best of the tokens that are allowed, and blank."""
+        best = int(scores.argmax())
+        if self._allowed is None or self._allowed[best]:
+            return best
+        return int(np.where(self._allowed, scores, -np.inf).argmax())
+
+    def boosted(self, scores: Floats, best: int, *, not_again: int | None = None) -> int:
+        """The token that is taken instead of the best one, which may be the same.
+
+        Args:
+            not_again: a token other than the best that must not be taken.
+        """
+        if self._tree is None:
+            return best
+        taken, highest = best, scores[best]
+        for tokens, bonuses in self._tree.arcs(self._node):
+            if not len(tokens):
+                continue
+            raised = scores[tokens] + bonuses
+            if self._allowed is not None:
+                raised[~self._allowed[tokens]] = -np.inf
+            if not_again is not None:
+                raised[tokens == not_again] = -np.inf
+            place = int(raised.argmax())
+            if raised[place] > highest:
+                taken, highest = int(tokens[place]), raised[place]
+        self._node = self._tree.after(self._node, taken)
+        return taken
+
+
+class Biasing:
+    """Makes the biases for one model. May be used from several threads."""
+
+    def __init__(self, model: str, vocabulary: Vocabulary, tokenizer: Path | None) -> None:
+        """
+        Args:
+            model: its name, for messages.
+            tokenizer: its SentencePiece model; None when there is none, and no phrase can be boosted.
+        """
+        self._model = model
+        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
+        self._speller: Speller | None = None
+        self._trees: OrderedDict[tuple[Boost, ...], ContextTree] = OrderedDict()
+        self._allowed: dict[frozenset[str], NDArray[np.bool_] | None] = {}
+        self._noted: set[str] = set()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Biasing:
+        """For the model of a bundle.
+
+        Raises:
+            BundleError: a file is damaged.
+        """
+        [tokens] = bundle.checked([TOKENS])
+        [tokenizer] = bundle.checked([TOKENIZER]) if TOKENIZER in bundle.manifest.files else [None]
+        return cls(bundle.name, Vocabulary.read(tokens), tokenizer)
+
+    def __call__(self, options: DecodeOptions) -> Bias | None:
+        """The bias of these options; None when they leave every choice to the model.
+
+        Raises:
+            PhraseError: a phrase cannot be spelled with the model's tokens.
+        """
+        with self._lock:
+            tree = self._tree_of(options.boosts) if options.boosts else None
+            allowed = None if is_open(options.language) else self._allowed_in(options.language)
+        return None if tree is None and allowed is None else Bias(tree, allowed)
+
+    def _tree_of(self, boosts: tuple[Boost, ...]) -> ContextTree:
+        if (tree := self._trees.get(boosts)) is not None:
+            self._trees.move_to_end(boosts)
+            return tree
+        if self._speller is None:
+            if self._tokenizer is None:
+                raise PhraseError(f"model {self._model} cannot boost phrases: it came without {TOKENIZER}")
+            self._speller = Speller(self._tokenizer, self._vocabulary, self._model)
+        spell = self._speller.spell
+        tree = ContextTree((tokens, boost.weight) for boost in boosts for tokens in spell(boost.phrase))
+        self._trees[boosts] = tree
+        if len(self._trees) > MOST_KEPT:
+            self._trees.popitem(last=False)
+        return tree
+
+    def _allowed_in(self, language: str) -> NDArray[np.bool_] | None:
+        if not (scripts := scripts_of(language)):
+            if language not in self._noted and len(self._noted) < _MOST_NOTED:
+                self._noted.add(language)
+                log.info(
+                    "the script of language %r is not known: tokens of all scripts are written", language
+                )
+            return None
+        if scripts not in self._allowed:
+            self._allowed[scripts] = allowed_tokens(self._vocabulary.pieces, scripts)
+        return self._allowed[scripts]
