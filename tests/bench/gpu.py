@@ -265,8 +265,8 @@ def main() -> int:
         )
         for wanted in arguments.models.split(","):
             model = Model(
-                Path(wanted).stem if wanted.endswith(".nemo") else wanted,
-                root.resolve() / (Path(wanted).stem if wanted.endswith(".nemo") else wanted),
+                Path(wanted).name.removesuffix(".nemo"),
+                root.resolve() / Path(wanted).name.removesuffix(".nemo"),
                 devices,
                 3 if arguments.quick else ROUNDS,
                 {"machine": where, "model": wanted},

@@ -232,7 +232,7 @@ def main() -> int:
         wanted = [name.strip().lower() for name in arguments.only.split(",") if name.strip()]
         contenders = [c for c in CONTENDERS if not wanted or c.name == OURS or c.name.lower() in wanted]
         run = Run(folder, pythons, arguments.threads, arguments.budget)
-        name = Path(arguments.model).stem
+        name = Path(arguments.model).name.removesuffix(".nemo")
         print(
             f"{name}, {arguments.threads} threads; {', '.join(f'{key} {value}' for key, value in where.items())}"
         )

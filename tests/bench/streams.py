@@ -296,7 +296,7 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     servers: list[Serving] = [parakeetd] if arguments.without_sherpa else [parakeetd, sherpa]
     if options.detection is not None:
         servers.append(sherpa_with_detection)
-    name = Path(arguments.model).stem
+    name = Path(arguments.model).name.removesuffix(".nemo")
     print(
         f"{name}, {options.precision}; {', '.join(f'{key} {value}' for key, value in where.items())}\n{HEAD}"
     )
