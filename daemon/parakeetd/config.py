@@ -19,7 +19,7 @@ from typing import Any, Literal
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.session import SessionSettings
-from parakeetd.vad import DetectorName, Segmentation
+from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["auto", "fp32", "int8", "fp16"]
@@ -80,10 +80,18 @@ class VadSettings:
     detector: DetectorName = "webrtc"
     aggressiveness: int = 2
     """0 lets most through as speech, 3 least."""
+    confirm: ConfirmerName = "silero"
+    """What the detector calls speech is recognised once Silero VAD agrees; `off`: at once."""
+    confirm_threshold: float = CONFIRM_THRESHOLD
+    """Above 0 and below 1: higher refuses more noise, and more of what is said very softly."""
 
     def __post_init__(self) -> None:
         if self.aggressiveness not in range(4):
             raise ConfigError(f"vad.aggressiveness must be 0, 1, 2 or 3, not {self.aggressiveness}")
+        if not 0 < self.confirm_threshold < 1:
+            raise ConfigError(
+                f"vad.confirm_threshold must be between 0 and 1, not {self.confirm_threshold:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,8 @@ class Config:
             idle_seconds=self.server.idle_seconds,
             detector=self.vad.detector,
             aggressiveness=self.vad.aggressiveness,
+            confirm=self.vad.confirm,
+            confirm_threshold=self.vad.confirm_threshold,
             segmentation=self.segmentation,
         )
 

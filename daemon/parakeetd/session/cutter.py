@@ -10,7 +10,7 @@ import numpy as np
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.session.tape import Tape
-from parakeetd.vad import Segmentation, Segmenter, Span, SpeechDetector
+from parakeetd.vad import Confirmer, NothingIsDoubted, Segmentation, Segmenter, Span, SpeechDetector
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,15 @@ class Segment:
 class Cutter:
     """Cuts one stream. Not thread-safe."""
 
-    def __init__(self, detector: SpeechDetector, segmentation: Segmentation) -> None:
+    def __init__(
+        self, detector: SpeechDetector, segmentation: Segmentation, confirmer: Confirmer | None = None
+    ) -> None:
+        """
+        Args:
+            confirmer: what must agree with the detector; None: nothing.
+        """
         self._detector = detector
+        self._confirmer = confirmer or NothingIsDoubted()
         self._frame = detector.frame_samples
         self._segmenter = Segmenter(segmentation, frame_ms=self._frame * 1000 // SAMPLE_RATE)
         self._tape = Tape()
@@ -60,7 +67,7 @@ class Cutter:
         return [self._segment(span) for span in spans]
 
     def open_segment(self) -> Segment | None:
-        """The segment that is being spoken, so far; not final."""
+        """The segment that is being spoken, so far; not final. None while it may be noise."""
         span = self._segmenter.open_span
         return None if span is None else self._segment(span, final=False)
 
@@ -70,7 +77,9 @@ class Cutter:
             if left < self._frame:
                 frame = np.pad(frame, (0, self._frame - left))
             self._judged += self._frame
-            if (span := self._segmenter.push(self._detector.is_speech(frame), level_db(frame))) is not None:
+            verdict = self._confirmer.judge(frame, self._detector.is_speech(frame))
+            span = self._segmenter.push(verdict.possible, level_db(frame), confirmed=verdict.confirmed)
+            if span is not None:
                 yield span
 
     def _segment(self, span: Span, *, final: bool = True) -> Segment:

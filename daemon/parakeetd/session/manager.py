@@ -14,7 +14,14 @@ from parakeetd.routing import Router
 from parakeetd.session.cutter import Cutter
 from parakeetd.session.result import Result
 from parakeetd.session.stream import LiveStream
-from parakeetd.vad import DetectorName, Segmentation, open_detector
+from parakeetd.vad import (
+    CONFIRM_THRESHOLD,
+    ConfirmerName,
+    DetectorName,
+    Segmentation,
+    open_confirmer,
+    open_detector,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,9 @@ class SessionSettings:
     """A stream that sends nothing for this long is ended."""
     detector: DetectorName = "webrtc"
     aggressiveness: int = 2
+    confirm: ConfirmerName = "silero"
+    """Only for a detector: without one everything is recognised."""
+    confirm_threshold: float = CONFIRM_THRESHOLD
     segmentation: Segmentation = field(default_factory=Segmentation)
 
     def __post_init__(self) -> None:
@@ -50,7 +60,9 @@ class SessionSettings:
     def cutter(self, segmentation: Segmentation | None = None) -> Cutter:
         """A cutter for a new stream, with its own segmentation when it has one."""
         detector = open_detector(self.detector, aggressiveness=self.aggressiveness)
-        return Cutter(detector, segmentation or self.segmentation)
+        confirm = "off" if self.detector == "off" else self.confirm
+        confirmer = open_confirmer(confirm, threshold=self.confirm_threshold)
+        return Cutter(detector, segmentation or self.segmentation, confirmer)
 
 
 class Sessions:

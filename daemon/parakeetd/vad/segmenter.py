@@ -1,13 +1,16 @@
 """Where segments begin and end, decided from speech flags and levels alone.
 
 A pure state machine: frames go in, spans of frames come out. It knows neither audio, clocks nor models.
+
+A segment opens when speech is possible and counts once some of it is confirmed, however late: it then begins where it
+was possible first. One that ends without confirmation was noise.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parakeetd.errors import ConfigError
 
@@ -47,6 +50,11 @@ class Segmentation:
             )
 
 
+LOOK_BACK_MS = 1_000
+"""Audio before the pre-roll that a segment keeps while it waits for confirmation: soft words may come before a clear
+one, but music may go on for an hour."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Frames `start` (included) to `end` (not included), counted from the beginning of the stream."""
@@ -59,6 +67,7 @@ class Span:
 class _Frame:
     speech: bool
     level_db: float
+    confirmed: bool
 
 
 class Segmenter:
@@ -73,20 +82,23 @@ class Segmenter:
         self._end_silence = frames(settings.end_silence_ms)
         self._trailing_pad = min(frames(settings.trailing_pad_ms), self._end_silence)
         self._max = frames(settings.max_segment_ms)
+        self._look_back = min(frames(LOOK_BACK_MS) + self._pre_roll, self._max)
         self._now = 0
         self._free_from = 0
         """No span may start before this frame: the end of the last one."""
-        self._recent: deque[bool] = deque(maxlen=frames(settings.onset_window_ms))
+        self._recent: deque[_Frame] = deque(maxlen=frames(settings.onset_window_ms))
         self._start: int | None = None
         self._history: list[_Frame] = []
         """Frames of the open segment, from its start."""
+        self._confirmed = False
+        """Whether the open segment holds confirmed speech."""
         self._speech_end = 0
         """Frame after the last speech frame of the open segment."""
 
     @property
     def open_span(self) -> Span | None:
-        """The segment that is being spoken, so far."""
-        return None if self._start is None else Span(self._start, self._now)
+        """The segment that is being spoken, so far; None until it is confirmed."""
+        return None if self._start is None or not self._confirmed else Span(self._start, self._now)
 
     @property
     def keep_from(self) -> int:
@@ -96,47 +108,62 @@ class Segmenter:
         window = self._recent.maxlen or 0
         return max(self._free_from, self._now - window - self._pre_roll)
 
-    def push(self, speech: bool, level_db: float) -> Span | None:
+    def push(self, speech: bool, level_db: float, *, confirmed: bool = True) -> Span | None:
         """Take the next frame; answer the span that it completes, if any.
 
         Args:
+            speech: the frame may be speech.
             level_db: level of the frame, any reference; only compared with other frames.
+            confirmed: if it may be, it is.
         """
         self._now += 1
+        frame = _Frame(speech, level_db, speech and confirmed)
         if self._start is None:
-            self._recent.append(speech)
-            if sum(self._recent) >= self._onset:
+            self._recent.append(frame)
+            if sum(recent.speech for recent in self._recent) >= self._onset:
                 self._open()
             return None
-        self._history.append(_Frame(speech, level_db))
+        self._history.append(frame)
+        self._confirmed = self._confirmed or frame.confirmed
         if speech:
             self._speech_end = self._now
         if self._now - self._speech_end >= self._end_silence:
             return self._close(self._start)
+        if not self._confirmed and self._now - self._start > self._look_back:
+            self._start += 1
+            del self._history[0]
+            return None
         if self._now - self._start >= self._max:
             return self._split(self._start)
         return None
 
     def finish(self) -> Span | None:
         """The stream is over: the span of what is still open. Speech too short to open a segment yet counts."""
-        if self._start is None and any(self._recent) and sum(self._recent) * 2 >= self._onset:
+        recent = sum(frame.speech for frame in self._recent)
+        if self._start is None and recent and recent * 2 >= self._onset:
             self._open()
         return None if self._start is None else self._close(self._start)
 
     def _open(self) -> None:
-        first_speech = self._now - len(self._recent) + list(self._recent).index(True)
-        last_speech = self._now - 1 - list(reversed(self._recent)).index(True)
+        speech = [frame.speech for frame in self._recent]
+        first_speech = self._now - len(speech) + speech.index(True)
+        last_speech = self._now - 1 - speech[::-1].index(True)
         self._start = max(self._free_from, first_speech - self._pre_roll, 0)
         self._speech_end = last_speech + 1
         # Levels before the onset are not kept: a split never falls into them.
         before = self._now - self._start - len(self._recent)
-        self._history = [_Frame(False, math.inf)] * max(0, before)
-        self._history += [_Frame(s, math.inf) for s in self._recent][-(self._now - self._start) :]
+        self._history = [_Frame(False, math.inf, False)] * max(0, before)
+        self._history += [replace(frame, level_db=math.inf) for frame in self._recent][
+            -(self._now - self._start) :
+        ]
+        self._confirmed = any(frame.confirmed for frame in self._recent)
         self._recent.clear()
 
     def _close(self, start: int) -> Span | None:
         self._start = None
         self._history = []
+        if not self._confirmed:
+            return None
         end = min(self._now, self._speech_end + self._trailing_pad)
         # After a split in its last pause a segment may hold no speech at all.
         self._free_from = max(start, end)
@@ -147,6 +174,7 @@ class Segmenter:
         cut = split_point([(f.speech, f.level_db) for f in self._history])
         self._free_from = self._start = start + cut
         self._history = self._history[cut:]
+        self._confirmed = any(frame.confirmed for frame in self._history)
         return Span(start, start + cut)
 
 

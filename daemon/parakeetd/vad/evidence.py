@@ -1,0 +1,123 @@
+"""What a stream's probabilities of speech amount to: pure decisions, and the windows that they are asked for.
+
+Nothing here runs a model: `Windows` turns frames into its inputs, `Evidence` its outputs into a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parakeetd.audio import Samples
+from parakeetd.errors import ConfigError
+
+WINDOW = 512
+"""Samples per probability, 32 ms: what the model was trained on."""
+CONTEXT = 64
+"""Samples before a window that the model sees too."""
+KEPT_WINDOWS = 16
+"""Windows, half a second, that wait until a probability is wanted. Older ones are never asked about, and with them the
+model's memory of the stream ends: after half a second it has heard enough to judge as well as before."""
+
+TARGET_DB = -20.0
+"""Level that speech is brought to, of full scale: the model misses soft voices."""
+MAX_GAIN_DB = 30.0
+DECAY_DB = 0.2
+"""Fall of the followed level per window: 6 dB a second, so that the words of a sentence keep their proportions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a second look says of a frame that a detector took for speech."""
+
+    possible: bool
+    """Not ruled out: it counts as speech of a segment that holds confirmed speech too."""
+    confirmed: bool
+    """Speech beyond doubt: the segment that it belongs to is recognised."""
+
+
+REFUSED = Verdict(False, False)
+
+
+class Windows:
+    """The frames of one stream as the model's inputs, brought to one level, kept until they are wanted."""
+
+    def __init__(self) -> None:
+        self._filled = np.zeros(CONTEXT, np.float32)
+        """Context and samples of the window that is filling."""
+        self._waiting: deque[Samples] = deque(maxlen=KEPT_WINDOWS)
+        self._gap = True
+        self._level_db = -math.inf
+
+    def push(self, frame: Samples) -> None:
+        """Take the next samples of the stream, any number."""
+        self._filled = np.concatenate([self._filled, frame])
+        while len(self._filled) >= CONTEXT + WINDOW:
+            window = self._filled[: CONTEXT + WINDOW]
+            self._filled = self._filled[WINDOW:]
+            self._gap = self._gap or len(self._waiting) == KEPT_WINDOWS
+            self._waiting.append(self._levelled(window))
+
+    def take(self) -> tuple[NDArray[np.float32], bool]:
+        """Windows since the last call: [n, CONTEXT + WINDOW], and whether others before them have been dropped."""
+        windows = np.array(self._waiting, np.float32).reshape(-1, CONTEXT + WINDOW)
+        gap = self._gap
+        if len(windows):
+            self._waiting.clear()
+            self._gap = False
+        return windows, gap
+
+    def _levelled(self, window: Samples) -> Samples:
+        power = float(np.dot(window[CONTEXT:], window[CONTEXT:])) / WINDOW
+        self._level_db = max(10 * math.log10(max(power, 1e-12)), self._level_db - DECAY_DB)
+        gain_db = min(max(TARGET_DB - self._level_db, 0.0), MAX_GAIN_DB)
+        levelled: Samples = np.clip(window * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
+        return levelled
+
+
+class Evidence:
+    """The probabilities of one stream, and what follows from the last of them."""
+
+    CONFIRMING = 3
+    """Windows, 96 ms, over whose mean is decided: noise has single windows that look like speech."""
+    LASTING = 2
+    """Windows that one of possible speech counts for: frames are judged by the window before theirs is full."""
+    POSSIBLE = 0.25
+    """Share of the threshold from which speech is possible: words begin and end softly."""
+
+    def __init__(self, threshold: float) -> None:
+        """
+        Args:
+            threshold: mean probability that confirms, above 0 and below 1.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if not 0 < threshold < 1:
+            raise ConfigError(f"vad.confirm_threshold must be between 0 and 1, not {threshold}")
+        self._threshold = threshold
+        self._last: deque[float] = deque(maxlen=max(self.CONFIRMING, self.LASTING))
+        self._confirmed = False
+
+    def forget(self) -> None:
+        """What follows does not join what came before."""
+        self._last.clear()
+        self._confirmed = False
+
+    def add(self, probabilities: NDArray[np.float32]) -> None:
+        """Take those of the next windows, [n], n at least 1."""
+        self._confirmed = False
+        for probability in probabilities.tolist():
+            self._last.append(probability)
+            recent = list(self._last)[-self.CONFIRMING :]
+            self._confirmed |= sum(recent) >= self._threshold * self.CONFIRMING
+
+    @property
+    def verdict(self) -> Verdict:
+        lasting = list(self._last)[-self.LASTING :]
+        possible = max(lasting, default=0.0) >= self._threshold * self.POSSIBLE
+        return Verdict(possible, self._confirmed)
