@@ -29,7 +29,7 @@ from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder, deco
 from parakeetd.routing import Router
 from parakeetd.session import Result, SessionSettings, recognize_blocks
 from parakeetd.session.offline import MAX_UNDER_WAY
-from parakeetd.vad import DetectorName, Segmentation
+from parakeetd.vad import ConfirmerName, DetectorName, Segmentation
 
 BLOCK_SECONDS = 5.0
 """Audio read from a file at a time."""
@@ -68,6 +68,7 @@ class Model(AbstractContextManager["Model"]):
         sample_rate: int = SAMPLE_RATE,
         *,
         vad: DetectorName = "webrtc",
+        confirm: ConfirmerName = "silero",
         decoder: Decoder = "tdt",
         segmentation: Segmentation | None = None,
         progress: Callable[[float], None] | None = None,
@@ -79,6 +80,7 @@ class Model(AbstractContextManager["Model"]):
                 int16, int32 or floating point with full scale 1.0.
             sample_rate: of the samples in Hz; a file says its own.
             vad: `webrtc` cuts the recording at pauses, `off` only where a segment gets too long.
+            confirm: `silero` leaves out what the detector hears and Silero VAD does not take for speech.
             decoder: `tdt`, or `ctc` where the model has a CTC head too.
             progress: told the seconds of audio read so far.
 
@@ -91,6 +93,8 @@ class Model(AbstractContextManager["Model"]):
         """
         if vad not in get_args(DetectorName):
             raise InputError(f"vad must be {' or '.join(get_args(DetectorName))}, not {vad!r}")
+        if confirm not in get_args(ConfirmerName):
+            raise InputError(f"confirm must be {' or '.join(get_args(ConfirmerName))}, not {confirm!r}")
         decode = DecodeOptions(read_decoder(decoder, "decoder"))
         check_decoder(decode.decoder, decoders_of(self.bundle.manifest.architecture), self.name)
         begun = time.monotonic()
@@ -101,7 +105,7 @@ class Model(AbstractContextManager["Model"]):
             raise InputError(f"audio must be a path or a NumPy array, not {type(audio).__name__}")
         else:
             blocks = [to_samples(audio, sample_rate)]
-        settings = SessionSettings(detector=vad, segmentation=segmentation or Segmentation())
+        settings = SessionSettings(detector=vad, confirm=confirm, segmentation=segmentation or Segmentation())
         cutter = settings.cutter()
         segments = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router, decode))
         return Transcription(segments, self.name, cutter.seconds, time.monotonic() - begun)

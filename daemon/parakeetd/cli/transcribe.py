@@ -20,7 +20,7 @@ from parakeetd.config import DeviceChoice
 from parakeetd.errors import InputError, ParakeetError
 from parakeetd.library import load
 from parakeetd.model.decoding import DECODERS, Decoder
-from parakeetd.vad import DetectorName
+from parakeetd.vad import ConfirmerName, DetectorName
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,14 @@ STDIN = Path("-")
     default="webrtc",
     show_default=True,
     help="Where to cut the audio: at pauses, or (off) only where a segment passes 20 s.",
+)
+@click.option(
+    "--confirm",
+    type=click.Choice(["silero", "off"]),
+    default="silero",
+    show_default=True,
+    help="What must agree that a piece between pauses is speech; off recognises whatever is loud. "
+    "Nothing with --vad off.",
 )
 @click.option(
     "--decoder",
@@ -69,6 +77,7 @@ def command(
     models: Path | None,
     device: str | None,
     vad: str,
+    confirm: str,
     decoder: str,
     form: str,
     output: Path | None,
@@ -100,6 +109,7 @@ def command(
                 transcription = loaded.transcribe(
                     source,
                     vad=cast(DetectorName, vad),
+                    confirm=cast(ConfirmerName, confirm),
                     decoder=cast(Decoder, decoder),
                     progress=partial(bar.advance, number),
                 )
