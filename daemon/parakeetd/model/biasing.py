@@ -40,6 +40,8 @@ class Bias:
     tree: ContextTree | None = None
     allowed: NDArray[np.bool_] | None = None
     """[V + 1]; None when all are."""
+    takes_back: bool = True
+    """Whether what a phrase changed is undone when the phrase does not come. NeMo leaves it."""
 
     def allows(self, tokens: Iterable[int]) -> bool:
         return self.allowed is None or all(self.allowed[token] for token in tokens)
@@ -50,14 +52,37 @@ class Bias:
 
 
 class Steering:
-    """Chooses the tokens of one hypothesis."""
+    """Chooses the tokens of one hypothesis.
 
-    __slots__ = ("_allowed", "_node", "_tree")
+    A token that is another one for a phrase's sake begins a trial. It ends well when a whole phrase with that token has
+    come; `failed` says that none can come any more.
+    """
+
+    __slots__ = ("_allowed", "_before", "_node", "_plain_next", "_takes_back", "_tree", "_tried", "begun")
 
     def __init__(self, bias: Bias) -> None:
         self._tree = bias.tree
         self._allowed = bias.allowed
+        self._takes_back = bias.takes_back
         self._node = START
+        self._before = START
+        self._tried = 0
+        """Tokens of the trial; 0 when there is none."""
+        self._plain_next = False
+        self.begun = False
+        """Whether the last token began a trial, which is still open."""
+
+    @property
+    def on_trial(self) -> bool:
+        return self._tried > 0
+
+    @property
+    def failed(self) -> bool:
+        return self._tree is not None and self._tree.matched(self._node) < self._tried
+
+    def take_back(self) -> None:
+        """Return to before the trial. The token that began it will be the one that it was without phrases."""
+        self._node, self._tried, self._plain_next = self._before, 0, True
 
     def choose(self, scores: Floats) -> int:
         """The token, or blank, that is taken at scores [V + 1] of tokens and blank.
@@ -65,17 +90,13 @@ class Steering:
         Tokens that are shut out are as if they were not there. Whether it is blank is decided without the phrases, as
         in NeMo's greedy decoding: they change which token is emitted, not when.
         """
-        best = self.unboosted(scores)
+        self.begun = False
+        best = int(scores.argmax())
+        if self._allowed is not None and not self._allowed[best]:
+            best = int(np.where(self._allowed, scores, -np.inf).argmax())
         if self._tree is None or best == len(scores) - 1:
             return best
         return self.boosted(scores, best)
-
-    def unboosted(self, scores: Floats) -> int:
-        """The best of the tokens that are allowed, and blank."""
-        best = int(scores.argmax())
-        if self._allowed is None or self._allowed[best]:
-            return best
-        return int(np.where(self._allowed, scores, -np.inf).argmax())
 
     def boosted(self, scores: Floats, best: int, *, not_again: int | None = None) -> int:
         """The token that is taken instead of the best one, which may be the same.
@@ -83,10 +104,25 @@ class Steering:
         Args:
             not_again: a token other than the best that must not be taken.
         """
+        self.begun = False
         if self._tree is None:
             return best
+        taken = best if self._plain_next else self._highest(self._tree, scores, best, not_again)
+        self._plain_next = False
+        begins = self._takes_back and taken != best and not self._tried
+        if begins:
+            self._before = self._node
+        self._node = self._tree.after(self._node, taken)
+        if begins or self._tried:
+            self._tried += 1
+            if self._tree.whole(self._node) >= self._tried:
+                self._tried = 0
+        self.begun = begins and self._tried > 0
+        return taken
+
+    def _highest(self, tree: ContextTree, scores: Floats, best: int, not_again: int | None) -> int:
         taken, highest = best, scores[best]
-        for tokens, bonuses in self._tree.arcs(self._node):
+        for tokens, bonuses in tree.arcs(self._node):
             if not len(tokens):
                 continue
             raised = scores[tokens] + bonuses
@@ -97,7 +133,6 @@ class Steering:
             place = int(raised.argmax())
             if raised[place] > highest:
                 taken, highest = int(tokens[place]), raised[place]
-        self._node = self._tree.after(self._node, taken)
         return taken
 
 

@@ -45,6 +45,7 @@ class ContextTree:
         """
         self._children: list[dict[int, int]] = [{}]
         self._ends = [False]
+        self._depths = [0]
         own = [0.0]
         for tokens, weight in phrases:
             node = START
@@ -53,6 +54,7 @@ class ContextTree:
                     child = self._children[node][token] = len(self._children)
                     self._children.append({})
                     self._ends.append(False)
+                    self._depths.append(position + 1)
                     own.append(0.0)
                 own[child] = max(own[child], token_bonus(position, weight))
                 node = child
@@ -60,6 +62,7 @@ class ContextTree:
                 self._ends[node] = True
         self._failures = [START] * len(self._children)
         self._bonuses = [0.0] * len(self._children)
+        self._whole = [0] * len(self._children)
         self._link(own)
         self._first = self._arcs_of(self._children[START])
         self._continued: dict[int, Arcs] = {START: self._arcs_of({})}
@@ -84,6 +87,7 @@ class ContextTree:
             for token, child in self._children[node].items():
                 failure = self.after(self._failures[node], token) if node != START else START
                 self._failures[child] = failure
+                self._whole[child] = self._depths[child] if self._ends[child] else self._whole[failure]
                 totals[child] = max(totals[node] + own[child], totals[failure])
                 given_back[child] = given_back[failure]
                 if not self._ends[child]:
@@ -98,6 +102,14 @@ class ContextTree:
                 return START
             node = self._failures[node]
         return child
+
+    def matched(self, node: int) -> int:
+        """Tokens in the match that a node stands for."""
+        return self._depths[node]
+
+    def whole(self, node: int) -> int:
+        """Tokens in the longest phrase that a node's match ends in; 0 for none."""
+        return self._whole[node]
 
     def arcs(self, node: int) -> tuple[Arcs, Arcs]:
         """The tokens with a bonus at a node: those that continue a match, and those that begin one.

@@ -54,13 +54,20 @@ def _boosted(
     """The label of each run with phrases boosted."""
     steering = bias.steering()
     boosted: list[int] = []
-    for run, label in zip(runs, labels, strict=True):
+    trial_at = 0
+    while len(boosted) < len(runs):
+        at = len(boosted)
+        label = labels[at]
         if label != blank:
             # Side by side, a token and the same again are one.
             before = boosted[-1] if boosted else blank
             if label == before:
                 label = blank
             else:
-                label = steering.boosted(log_probabilities[run[0], :blank], label, not_again=before)
+                label = steering.boosted(log_probabilities[runs[at][0], :blank], label, not_again=before)
+                trial_at = at if steering.begun else trial_at
         boosted.append(label)
+        if steering.failed or (len(boosted) == len(runs) and steering.on_trial):
+            steering.take_back()
+            del boosted[trial_at:]
     return boosted

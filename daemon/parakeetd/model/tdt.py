@@ -25,6 +25,7 @@ class Hypothesis:
     """The tokens of one piece so far, and the encoder frame that is looked at next."""
 
     __slots__ = (
+        "_at_the_trial",
         "_at_this_frame",
         "_blank",
         "_durations",
@@ -54,6 +55,8 @@ class Hypothesis:
         self._durations = durations
         self._max_symbols = max_symbols
         self._steering = None if bias is None else bias.steering()
+        self._at_the_trial = (0, 0, 0)
+        """Tokens, frame and tokens at this frame when it began."""
 
     @property
     def done(self) -> bool:
@@ -62,7 +65,12 @@ class Hypothesis:
     def advance(self, logits: Floats) -> bool:
         """Take the joint's logits [V + 1 + D] at `frame`; True when they emit a token."""
         scores = logits[: self._blank + 1]
-        best = int(scores.argmax()) if self._steering is None else self._steering.choose(scores)
+        if self._steering is None:
+            best = int(scores.argmax())
+        else:
+            best = self._steering.choose(scores)
+            if self._steering.begun:
+                self._at_the_trial = (len(self.tokens), self.frame, self._at_this_frame)
         duration = self._durations[int(logits[self._blank + 1 :].argmax())]
         if best == self._blank:
             self._move(max(1, duration))
@@ -73,6 +81,22 @@ class Hypothesis:
         used_up = self._at_this_frame >= self._max_symbols
         if duration or used_up:
             self._move(duration or 1)
+        return True
+
+    @property
+    def begins_trial(self) -> bool:
+        """Whether the last step emitted a token for a phrase's sake that may have to be taken back: the caller keeps
+        the state before it."""
+        return self._steering is not None and self._steering.begun
+
+    def take_back(self) -> bool:
+        """Return to before the trial if its phrase can come no more; True when the caller has to return as well."""
+        steering = self._steering
+        if steering is None or not (steering.failed or (self.done and steering.on_trial)):
+            return False
+        count, self.frame, self._at_this_frame = self._at_the_trial
+        del self.tokens[count:]
+        steering.take_back()
         return True
 
     def _move(self, frames: int) -> None:
@@ -107,9 +131,14 @@ def greedy(
 ) -> tuple[Token, ...]:
     """The greedy hypothesis over encoder frames 0 to `frames` - 1; the arguments are those of `Hypothesis`."""
     hypothesis = Hypothesis(frames, blank=blank, durations=durations, max_symbols=max_symbols, bias=bias)
-    state = steps.start()
+    state = before_trial = steps.start()
     while not hypothesis.done:
-        if hypothesis.advance(steps.joint(hypothesis.frame, state)):
+        emitted = hypothesis.advance(steps.joint(hypothesis.frame, state))
+        if hypothesis.begins_trial:
+            before_trial = state
+        if hypothesis.take_back():
+            state = before_trial
+        elif emitted:
             state = steps.predict(hypothesis.tokens[-1].id, state)
     return tuple(hypothesis.tokens)
 

@@ -69,9 +69,18 @@ def greedy(
     if not rows:
         return [()] * len(hypotheses)
     prediction, states = networks.start(len(rows))
+    before_trial: dict[int, tuple[Floats, Floats, Floats]] = {}
+    """By row: prediction [J], hidden and cell state [layers, H]."""
     while True:
         logits = networks.joint(_ahead(frames, rows, hypotheses, look_ahead), prediction)
         emitted = [_take(hypotheses[row], ahead) for row, ahead in zip(rows, logits, strict=True)]
+        if any(biases):
+            for i, row in enumerate(rows):
+                if hypotheses[row].begins_trial:
+                    before_trial[row] = _copied(prediction, states, i)
+                if hypotheses[row].take_back():
+                    prediction[i], states[0][:, i], states[1][:, i] = before_trial[row]
+                    emitted[i] = False
         going = [i for i, row in enumerate(rows) if not hypotheses[row].done]
         if not going:
             return [tuple(hypothesis.tokens) for hypothesis in hypotheses]
@@ -110,6 +119,10 @@ def _take(hypothesis: Hypothesis, ahead: Floats) -> bool:
         if hypothesis.advance(ahead[hypothesis.frame - first]):
             return True
     return False
+
+
+def _copied(prediction: Floats, states: States, i: int) -> tuple[Floats, Floats, Floats]:
+    return prediction[i].copy(), states[0][:, i].copy(), states[1][:, i].copy()
 
 
 def _of(states: States, rows: list[int]) -> States:

@@ -15,7 +15,7 @@ from parakeetd.model.bundle import Architecture, Bundle, Precision, graph_file
 from parakeetd.model.fit import check_fit
 from parakeetd.model.forms import GRAPHS, Form
 from parakeetd.model.fused import FusedSteps
-from parakeetd.model.sessions import Device, OnDevice, Session, on_host, open_session
+from parakeetd.model.sessions import Device, OnDevice, Session, on_host, open_session, physical_cores
 from parakeetd.model.tdt import Floats
 from parakeetd.model.tdt_batch import Integers, States
 from parakeetd.model.transcript import Token
@@ -25,6 +25,13 @@ Biases = Sequence[Bias | None]
 
 BIASED_LOOK_AHEAD: Final = 4
 """Of the rows that the form `loop` leaves to the form `steps`."""
+
+
+STEP_THREADS = 2
+"""A step reads all weights for little work: two threads draw them faster from memory than one, more do not."""
+
+STEP_AWAKE_US = 300
+"""Waking a thread takes as long as a step; the next step of a search comes sooner than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +57,24 @@ class Transducer(Protocol):
 
 
 def open_transducer(
-    bundle: Bundle, form: Form, *, device: Device, precision: Precision, threads: int = 1
+    bundle: Bundle, form: Form, *, device: Device, precision: Precision, threads: int = 0
 ) -> Transducer:
     """Check and open the graphs of a form.
 
     Args:
-        threads: inside one operator on the CPU. A step is too small to share among many: waking them costs more than
-            the product.
+        threads: inside one operator on the CPU; 0 for as many as pay.
 
     Raises:
         BundleError: a graph is missing, damaged or does not fit the manifest.
         DeviceError: the device cannot be used.
     """
     paths = bundle.checked([graph_file(graph, precision) for graph in GRAPHS[form]])
-    sessions = [open_session(path, device, threads=threads) for path in paths]
+    sessions = [
+        open_session(
+            path, device, threads=threads or min(STEP_THREADS, physical_cores()), awake_us=STEP_AWAKE_US
+        )
+        for path in paths
+    ]
     architecture = bundle.manifest.architecture
     for graph, session in zip(GRAPHS[form], sessions, strict=True):
         check_fit(bundle, graph, session)
