@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
 LIVEKIT ?= livekit-plugins-nvidia==1.8.9
+PIPECAT ?= pipecat-ai[nvidia]==1.14.0
 # The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
 ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
 SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 numpy
@@ -19,6 +20,7 @@ DEV_STAMP := .venv/.ready-dev
 CONVERT_STAMP := .venv-convert/.ready
 RIVA_STAMP := .venv-riva/.ready
 LIVEKIT_STAMP := .venv-livekit/.ready
+PIPECAT_STAMP := .venv-pipecat/.ready
 ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 
@@ -41,7 +43,7 @@ test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the con
 	@echo "== tests: convert"
 	@.venv-convert/bin/python -m pytest $(PYTEST_FLAGS) tests/convert
 
-test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP)  ## Run the end-to-end tests, with NVIDIA's own client and LiveKit's
+test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP) $(PIPECAT_STAMP)  ## Run the end-to-end tests: NVIDIA's client, LiveKit, pipecat
 	@echo "== tests: end to end"
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
 
@@ -128,6 +130,11 @@ $(RIVA_STAMP): Makefile | python
 $(LIVEKIT_STAMP): Makefile | python
 	$(call make_venv,.venv-livekit)
 	@.venv-livekit/bin/pip install $(PIP_FLAGS) "$(LIVEKIT)"
+	@touch $@
+
+$(PIPECAT_STAMP): Makefile | python
+	$(call make_venv,.venv-pipecat)
+	@.venv-pipecat/bin/pip install $(PIP_FLAGS) "$(PIPECAT)"
 	@touch $@
 
 $(ONNX_ASR_STAMP): Makefile | python

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clips import Clip, shipped_clips
+from clips import Clip, Utterance, shipped_clips
 from commands import home, run, served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +23,15 @@ Riva = Callable[..., Any]
 """Runs a function of `riva_client.py` and returns what it printed."""
 
 
-LiveKit = Callable[[str, Path], dict[str, Any]]
-"""Streams a WAV file to an address and returns what `livekit_client.py` printed."""
+Agent = Callable[[str, Path], dict[str, Any]]
+"""Streams a WAV file to an address, as it is spoken, and returns what the client beside the tests printed."""
+
+PAUSE_SECONDS = 1.3
+"""Between the clips of a conversation, which have some silence of their own: longer than the daemon waits for an
+utterance to go on."""
+
+Conversation = Callable[..., tuple[Path, list[Utterance]]]
+"""Makes one WAV file of shipped clips, by the stems of their names, and says what is spoken in it."""
 
 STREAM_SECONDS = 120.0
 """A client that has not ended by then is killed: the longest test streams half a minute of audio as it is spoken."""
@@ -64,6 +71,11 @@ def livekit_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def pipecat_python() -> Path:
+    return interpreter("pipecat", ".venv-pipecat", "PARAKEETD_PIPECAT_PYTHON")
+
+
+@pytest.fixture(scope="session")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return home(tmp_path_factory.mktemp("home"))
 
@@ -84,11 +96,31 @@ def riva(riva_python: Path) -> Riva:
 
 
 @pytest.fixture(scope="session")
-def livekit(livekit_python: Path) -> LiveKit:
-    def call(address: str, file: Path) -> Any:
-        return printed([livekit_python, SUPPORT / "livekit_client.py", address, file])
+def livekit(livekit_python: Path) -> Agent:
+    return lambda address, file: printed([livekit_python, SUPPORT / "livekit_client.py", address, file])
 
-    return call
+
+@pytest.fixture(scope="session")
+def pipecat(pipecat_python: Path) -> Agent:
+    return lambda address, file: printed([pipecat_python, SUPPORT / "pipecat_client.py", address, file])
+
+
+@pytest.fixture
+def conversation(clips: dict[str, Clip], tmp_path: Path) -> Conversation:
+    """Puts clips one after the other."""
+
+    def put(*names: str) -> tuple[Path, list[Utterance]]:
+        audio, said, at = [], [], 0.0
+        for name in names:
+            samples, rate = soundfile.read(clips[name].path, dtype="int16")
+            said += [Utterance(u.text, at + u.start, at + u.end) for u in clips[name].utterances]
+            audio += [samples, np.zeros(round(PAUSE_SECONDS * rate), np.int16)]
+            at += clips[name].seconds + PAUSE_SECONDS
+        file = tmp_path / "conversation.wav"
+        soundfile.write(file, np.concatenate(audio), 16_000, subtype="PCM_16")
+        return file, said
+
+    return put
 
 
 @pytest.fixture(scope="session")
