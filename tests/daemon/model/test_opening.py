@@ -24,7 +24,7 @@ def waveforms(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Lets a session on the CPU stand in for each on a GPU; the shapes of the waveforms that came in."""
     shapes: list[tuple[int, ...]] = []
 
-    def stand_in(graph: Path | bytes, device: Device, *, threads: int = 0) -> Session:
+    def stand_in(graph: Path | bytes, device: Device, *, threads: int = 0, awake_us: int = 0) -> Session:
         session = open_session(graph, "cpu", threads=1)
         if isinstance(graph, Path) and graph.name == "preprocessor.onnx":
             run = session.run_on_device
