@@ -49,8 +49,8 @@ class Daemon:
             ModelNotFound, BundleError, DeviceError, ConfigError, ListenError: it cannot start; nothing is left open.
         """
         config = self._config
-        bundle = self._bundle()
         house = _house_style(config.text)
+        bundle = self._bundle()
         with ExitStack() as undo:
             room = config.server.max_streams * MAX_UNDER_WAY
             # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
@@ -64,6 +64,7 @@ class Daemon:
                 self._opened.router,
                 decoders_of(bundle.manifest.architecture),
                 Vocabulary.read(bundle.path / TOKENS).has_punctuation,
+                self._opened.biasing,
             )
             addresses = config.server.listen or self._paths.default_listen
             self._server = RpcServer(Sessions((served,), config.sessions), addresses, house)

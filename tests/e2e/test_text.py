@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clips import Clip
-from commands import served
+from commands import run, served
 
 Riva = Callable[..., Any]
 Wav = Callable[[Clip], Path]
@@ -55,6 +55,17 @@ def test_a_client_can_do_without_commands_and_with_the_profanity_filter(
 ) -> None:
     answer = riva("microphone", own_tables, wav(clips["pauses"]), "spoken_commands:false", "profanity")
     assert answer["finals"] == ["r***** nine two six ", "r***** ", "forty five cents "]
+
+
+def test_a_table_that_cannot_be_used_ends_the_daemon_with_a_line_that_names_it(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    table, config = tmp_path / "mine.toml", tmp_path / "config.toml"
+    table.write_text('[en]\n"comma" = 3\n', encoding="utf-8")
+    config.write_text(f'[text]\ncommands = "{table}"\n', encoding="utf-8")
+    outcome = run("serve", "--config", config, "--listen", "127.0.0.1:0", env=env)
+    assert outcome.code == 2
+    assert f"commands {table}: [en] 'comma' must be a text in quotes" in outcome.error
 
 
 def test_the_client_reads_what_is_done_for_the_model(riva: Riva, address: str, own_tables: str) -> None:

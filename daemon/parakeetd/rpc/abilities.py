@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from parakeetd.audio import SAMPLE_RATE
+from parakeetd.model.phrases import MOST_PHRASES
 from parakeetd.session import ServedModel
 from parakeetd.text import HouseStyle
 from parakeetd_proto import riva_asr_pb2 as asr
@@ -15,6 +16,9 @@ DECODER_KEY: Final = "decoder"
 COMMANDS_KEY: Final = "spoken_commands"
 CUSTOM_KEYS: Final = (DECODER_KEY, COMMANDS_KEY)
 """What may be set in `custom_configuration`."""
+
+_MOST_SHOWN: Final = 8
+_LONGEST_SHOWN: Final = 40
 
 
 def parameters_of(model: ServedModel, house: HouseStyle, kind: str) -> Mapping[str, str]:
@@ -39,7 +43,9 @@ def parameters_of(model: ServedModel, house: HouseStyle, kind: str) -> Mapping[s
         "profanity_filter": str(True),
         "spoken_commands": ",".join(house.tables.commands),
         "spoken_commands_default": str(house.commands),
-        "speech_contexts": "none",
+        "speech_contexts": "none" if model.biasing is None else "phrases",
+        "speech_contexts_most_phrases": str(0 if model.biasing is None else MOST_PHRASES),
+        "language_lock": "none" if model.biasing is None else "script",
         "speaker_diarization": "none",
         "channels": "mixed",
         "custom_configuration": ",".join(CUSTOM_KEYS),
@@ -52,14 +58,20 @@ def unmet(config: asr.RecognitionConfig, model: ServedModel, house: HouseStyle) 
         yield f"max_alternatives {config.max_alternatives}: greedy decoding has one hypothesis"
     if config.enable_automatic_punctuation and not model.writes_punctuation:
         yield f"enable_automatic_punctuation: {model.name} writes no punctuation"
-    if config.speech_contexts:
-        yield "speech_contexts: phrases are not boosted"
+    if config.speech_contexts and model.biasing is None:
+        yield f"speech_contexts: {model.name} cannot boost phrases"
     if config.diarization_config.enable_speaker_diarization:
         yield "diarization_config: speakers are not told apart"
     if config.enable_separate_recognition_per_channel and config.audio_channel_count > 1:
         yield "enable_separate_recognition_per_channel: channels are mixed"
-    commands = config.custom_configuration.get(COMMANDS_KEY)
+    commands = config.custom_configuration.get(COMMANDS_KEY, str(house.commands)).lower()
     if commands == "true" and house.tables.commands_for(config.language_code, model.languages) is None:
-        yield f"{COMMANDS_KEY}: there is no table for {config.language_code or model.languages[0]}"
+        yield f"{COMMANDS_KEY}: there is no table for {_shown(config.language_code or ','.join(model.languages))}"
     if unknown := sorted(set(config.custom_configuration) - set(CUSTOM_KEYS)):
-        yield f"custom_configuration {', '.join(unknown)}: known are {', '.join(CUSTOM_KEYS)}"
+        named = ", ".join(map(_shown, unknown[:_MOST_SHOWN])) + (", ..." if unknown[_MOST_SHOWN:] else "")
+        yield f"custom_configuration {named}: known are {', '.join(CUSTOM_KEYS)}"
+
+
+def _shown(text: str) -> str:
+    """What a client chose, fit for a line of the log."""
+    return repr(text[:_LONGEST_SHOWN])

@@ -9,6 +9,7 @@ from typing import Final
 from parakeetd.audio.sources.client import Encoding
 from parakeetd.errors import InputError
 from parakeetd.model.decoding import DecodeOptions, read_decoder
+from parakeetd.model.phrases import read_boosts
 from parakeetd.model.transcript import Transcript, Word
 from parakeetd.rpc.abilities import COMMANDS_KEY, DECODER_KEY, parameters_of
 from parakeetd.session import Result, ServedModel
@@ -61,7 +62,8 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
     """The options in a client's configuration.
 
     Raises:
-        InputError: the encoding is none of Riva's, or a value in `custom_configuration` is not known.
+        InputError: the encoding is none of Riva's, or a value in `custom_configuration` is not known;
+        PhraseError: a phrase of `speech_contexts` cannot be boosted.
     """
     if config.encoding not in _ENCODINGS:
         known = ", ".join(f"{value.name} ({value.number})" for value in audio.AudioEncoding.DESCRIPTOR.values)
@@ -77,30 +79,32 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
         word_times=config.enable_word_time_offsets,
         interim=interim,
         end_silence_ms=min(max(stop_history, low), high) if stop_history > 0 else None,
-        decode=_decode_options(config.custom_configuration),
+        decode=_decode_options(config),
         punctuation=config.enable_automatic_punctuation,
         profanity_filter=config.profanity_filter,
         spoken_commands=_spoken_commands(config.custom_configuration),
     )
 
 
-def _decode_options(custom: Mapping[str, str]) -> DecodeOptions:
-    """What `custom_configuration` says of decoding. Riva's clients send keys of other servers too: they are left."""
-    if (decoder := custom.get(DECODER_KEY)) is None:
-        return DecodeOptions()
-    return DecodeOptions(read_decoder(decoder, f'custom_configuration["{DECODER_KEY}"]'))
+def _decode_options(config: asr.RecognitionConfig) -> DecodeOptions:
+    """What a configuration says of decoding. Riva's clients send keys of other servers too: they are left."""
+    decoder = config.custom_configuration.get(DECODER_KEY, "tdt")
+    return DecodeOptions(
+        read_decoder(decoder, f'custom_configuration["{DECODER_KEY}"]'),
+        read_boosts(
+            (phrase, context.boost) for context in config.speech_contexts for phrase in context.phrases
+        ),
+        config.language_code,
+    )
 
 
 def _spoken_commands(custom: Mapping[str, str]) -> bool | None:
-    match custom.get(COMMANDS_KEY):
-        case None:
-            return None
-        case "true":
-            return True
-        case "false":
-            return False
-        case other:
-            raise InputError(f'custom_configuration["{COMMANDS_KEY}"] must be true or false, not {other!r}')
+    if (said := custom.get(COMMANDS_KEY)) is None:
+        return None
+    # Programs in Python write True, as this API itself does in its answers.
+    if said.lower() not in ("true", "false"):
+        raise InputError(f'custom_configuration["{COMMANDS_KEY}"] must be true or false, not {said!r}')
+    return said.lower() == "true"
 
 
 def read_first(request: asr.StreamingRecognizeRequest) -> Options:

@@ -161,11 +161,24 @@ async def test_the_configuration_answer_says_that_a_model_punctuates(serving: Se
         ),
         (
             {"custom_configuration": COMMANDS, "language_code": "pl-PL"},
-            "spoken_commands: there is no table for pl-PL",
+            "spoken_commands: there is no table for 'pl-PL'",
         ),
         (
             {"custom_configuration": {"vad": "neural", "decoder": "tdt"}},
-            "custom_configuration vad: known are decoder, spoken_commands",
+            "custom_configuration 'vad': known are decoder, spoken_commands",
+        ),
+        (
+            {
+                "custom_configuration": {
+                    "a\nforged line": "1",
+                    "b" * 50: "2",
+                    **{f"c{i}": "" for i in range(9)},
+                }
+            },
+            "custom_configuration 'a\\nforged line', "
+            + repr("b" * 40)
+            + ", 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', ...:"
+            " known are decoder, spoken_commands",
         ),
     ],
 )
@@ -179,6 +192,17 @@ async def test_what_a_client_asks_for_in_vain_is_in_the_log_once_for_each_stream
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert all(line.endswith(f" asks for what it does not get: {told}") for line in lines)
+
+
+async def test_a_configured_table_without_the_clients_language_is_in_the_log(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = HouseStyle(read_tables(), commands=True)
+    async with serving(languages=("pl-PL",), house=house) as daemon:
+        with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+            await daemon.client.answers(opening(), *chunks(speech(1.0)))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.endswith("spoken_commands: there is no table for 'pl-PL'")
 
 
 async def test_what_a_client_gets_is_not_worth_a_line(

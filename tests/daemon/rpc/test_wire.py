@@ -106,7 +106,7 @@ def test_what_a_client_says_of_text_is_read() -> None:
     assert (plain.punctuation, plain.profanity_filter, plain.spoken_commands) == (False, False, None)
     read = options(enable_automatic_punctuation=True, profanity_filter=True, verbatim_transcripts=False)
     assert (read.punctuation, read.profanity_filter) == (True, True)
-    for said, commands in (("true", True), ("false", False)):
+    for said, commands in (("true", True), ("True", True), ("false", False), ("False", False)):
         assert options(custom_configuration={"spoken_commands": said}).spoken_commands is commands
 
 

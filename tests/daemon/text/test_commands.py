@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakeetd.model.transcript import Transcript, Word
-from parakeetd.text import Commands, Pen, Style, read_tables
+from parakeetd.text import Commands, Pen, Style, WordList, read_tables
 from parakeetd.text.commands import Command
 
 SHIPPED = read_tables().commands
@@ -189,9 +189,17 @@ def phrases(table: Mapping[tuple[str, ...], Command]) -> list[str]:
         max_size=5,
     ),
     st.booleans(),
+    st.builds(
+        Style,
+        punctuation=st.booleans(),
+        commands=st.sampled_from([ENGLISH, None]),
+        profanity=st.sampled_from([WordList.of(["hello", "n*"]), None]),
+    ),
 )
-def test_words_and_text_say_the_same_in_the_order_of_their_times(said: list[list[str]], final: bool) -> None:
-    pen = Pen(Style(commands=ENGLISH))
+def test_words_and_text_say_the_same_in_the_order_of_their_times(
+    said: list[list[str]], final: bool, style: Style
+) -> None:
+    pen = Pen(style)
     for utterance in said:
         spoken = heard(" ".join(utterance))
         written = pen.write(spoken, final=final)
