@@ -82,8 +82,8 @@ class Windows:
 class Evidence:
     """The probabilities of one stream, and what follows from the last of them."""
 
-    CONFIRMING = 3
-    """Windows, 96 ms, over whose mean is decided: noise has single windows that look like speech."""
+    CONFIRMING = 5
+    """Windows, 160 ms, over whose mean is decided: tones of music look like speech for shorter than syllables do."""
     LASTING = 2
     """Windows that one of possible speech counts for: frames are judged by the window before theirs is full."""
     POSSIBLE = 0.25

@@ -73,7 +73,7 @@ class SileroConfirmer:
     def __init__(self, model: SileroModel, threshold: float) -> None:
         """
         Args:
-            threshold: mean probability over 96 ms that counts as speech, between 0 and 1.
+            threshold: mean probability over 160 ms that counts as speech, between 0 and 1.
 
         Raises:
             ConfigError: the threshold is not.
