@@ -14,6 +14,7 @@ from parakeetd.config import DeviceSettings
 from parakeetd.errors import CalibrationError, DeviceError
 from parakeetd.measure.background import Activity, BackgroundMeasuring, SharedEngine
 from parakeetd.measure.machine import identity_of
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.bundle import Bundle, Precision
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device, probe
@@ -32,6 +33,8 @@ class Opened:
     """A model's devices at work."""
 
     router: Router
+    biasing: Biasing
+    """What phrases and languages mean for the model, the same on all its devices."""
     measuring: BackgroundMeasuring | None = None
     """Not started yet; None when there is nothing to measure."""
 
@@ -56,7 +59,8 @@ def open_devices(
         BundleError: the bundle cannot be used.
         DeviceError: `cuda` was asked for and cannot be had.
     """
-    factories = recognizers(bundle, settings)
+    biasing = Biasing.of(bundle)
+    factories = recognizers(bundle, settings, biasing)
     activity = Activity()
     engines = {device: SharedEngine(factory, activity) for device, factory in factories.items()}
     wanted = identity(bundle, settings, factories)
@@ -69,13 +73,16 @@ def open_devices(
     )
     router.open("cuda" if settings.choice == "cuda" else "cpu")
     if tables is None or calibration is not None or not chooses_by_time(settings, factories):
-        return Opened(router)
+        return Opened(router, biasing)
     use = partial(_use_measured, router, wanted, tables)
-    return Opened(router, BackgroundMeasuring(engines, activity, use))
+    return Opened(router, biasing, BackgroundMeasuring(engines, activity, use))
 
 
-def recognizers(bundle: Bundle, settings: DeviceSettings) -> Factories:
+def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | None = None) -> Factories:
     """How to open the model on each device that works and that `settings` allow.
+
+    Args:
+        biasing: what they share.
 
     Raises:
         BundleError: the bundle does not have the precision.
@@ -85,7 +92,14 @@ def recognizers(bundle: Bundle, settings: DeviceSettings) -> Factories:
     # Said now, not when the first segment comes to a device that is opened later.
     bundle.precision_for("cpu", precision)
     factories: dict[Device, Callable[[], Recognizer]] = {
-        "cpu": partial(Recognizer.open, bundle, device="cpu", threads=settings.threads, precision=precision)
+        "cpu": partial(
+            Recognizer.open,
+            bundle,
+            device="cpu",
+            threads=settings.threads,
+            precision=precision,
+            biasing=biasing,
+        )
     }
     if settings.choice != "cpu":
         try:
@@ -95,7 +109,9 @@ def recognizers(bundle: Bundle, settings: DeviceSettings) -> Factories:
                 raise
             log.info("no GPU is used: %s", error.reason)
         else:
-            factories["cuda"] = partial(Recognizer.open, bundle, device="cuda", precision=precision)
+            factories["cuda"] = partial(
+                Recognizer.open, bundle, device="cuda", precision=precision, biasing=biasing
+            )
     return factories
 
 

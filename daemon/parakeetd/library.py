@@ -24,8 +24,10 @@ from parakeetd.audio.sources.file import audio_blocks, to_samples
 from parakeetd.config import DeviceChoice, DeviceSettings, Paths, PrecisionChoice, default_model
 from parakeetd.engines import open_devices
 from parakeetd.errors import InputError
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.bundle import PRECISIONS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder, decoders_of, read_decoder
+from parakeetd.model.phrases import read_boosts
 from parakeetd.routing import Router
 from parakeetd.session import Result, SessionSettings, recognize_blocks
 from parakeetd.session.offline import MAX_UNDER_WAY
@@ -54,9 +56,10 @@ class Transcription:
 class Model(AbstractContextManager["Model"]):
     """A loaded model. `transcribe` may be called from several threads."""
 
-    def __init__(self, bundle: Bundle, router: Router) -> None:
+    def __init__(self, bundle: Bundle, router: Router, biasing: Biasing) -> None:
         self.bundle = bundle
         self._router = router
+        self._biasing = biasing
 
     @property
     def name(self) -> str:
@@ -70,6 +73,8 @@ class Model(AbstractContextManager["Model"]):
         vad: DetectorName = "webrtc",
         confirm: ConfirmerName = "silero",
         decoder: Decoder = "tdt",
+        boosts: Iterable[str | tuple[str, float]] = (),
+        language: str = "",
         segmentation: Segmentation | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Transcription:
@@ -82,11 +87,14 @@ class Model(AbstractContextManager["Model"]):
             vad: `webrtc` cuts the recording at pauses, `off` only where a segment gets too long.
             confirm: `silero` leaves out what the detector hears and Silero VAD does not take for speech.
             decoder: `tdt`, or `ctc` where the model has a CTC head too.
+            boosts: phrases that are likely to be said, and with a number how strong: 4 is usual, 20 the most.
+            language: BCP-47 tag of the language that is spoken: a multilingual model then writes its script only.
             progress: told the seconds of audio read so far.
 
         Raises:
             AudioError: the audio cannot be decoded; the message names the file.
             InputError: an argument is not one of those above.
+            PhraseError: a phrase cannot be boosted.
             DecoderError: the model does not have this decoder.
             DeviceError: no device could recognise a segment.
             Closed: the model has been closed.
@@ -95,8 +103,10 @@ class Model(AbstractContextManager["Model"]):
             raise InputError(f"vad must be {' or '.join(get_args(DetectorName))}, not {vad!r}")
         if confirm not in get_args(ConfirmerName):
             raise InputError(f"confirm must be {' or '.join(get_args(ConfirmerName))}, not {confirm!r}")
-        decode = DecodeOptions(read_decoder(decoder, "decoder"))
+        wanted = ((item, 0.0) if isinstance(item, str) else item for item in boosts)
+        decode = DecodeOptions(read_decoder(decoder, "decoder"), read_boosts(wanted), language)
         check_decoder(decode.decoder, decoders_of(self.bundle.manifest.architecture), self.name)
+        self._biasing(decode)
         begun = time.monotonic()
         blocks: Iterable[Samples]
         if isinstance(audio, (str, PathLike)):
@@ -147,7 +157,8 @@ def load(
     settings = DeviceSettings(choice=device, threads=threads, precision=precision)
     # Room for several threads that transcribe at once; each has at most MAX_UNDER_WAY segments under way.
     tables = Paths.from_environment().calibration
-    return Model(bundle, open_devices(bundle, settings, max_queued=64 * MAX_UNDER_WAY, tables=tables).router)
+    opened = open_devices(bundle, settings, max_queued=64 * MAX_UNDER_WAY, tables=tables)
+    return Model(bundle, opened.router, opened.biasing)
 
 
 def _counted(blocks: Iterable[Samples], progress: Callable[[float], None] | None) -> Iterator[Samples]:

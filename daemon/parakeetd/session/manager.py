@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from parakeetd.audio import Samples
 from parakeetd.errors import Closed, ConfigError, Overloaded
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder
 from parakeetd.routing import Router
 from parakeetd.session.cutter import Cutter
@@ -36,6 +37,8 @@ class ServedModel:
     """Those a client may ask for."""
     writes_punctuation: bool = False
     """Whether its text has punctuation and capitals."""
+    biasing: Biasing | None = None
+    """Boosts phrases and locks scripts; None when it can do neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +107,16 @@ class Sessions:
             decode: how to decode, when not by default.
 
         Raises:
-            DecoderError: the model does not have this decoder;
+            DecoderError: the model does not have this decoder; PhraseError: it cannot spell a phrase to be boosted;
             Overloaded: a limit is reached; Closed: the daemon drains; IdleTimeout: the source went silent;
             AudioError from `chunks`, after what came before it has been answered; DeviceError: no device could.
         """
         model = model or self.models[0]
         if decode is not None:
             check_decoder(decode.decoder, model.decoders, model.name)
+            if model.biasing is not None:
+                # A long list takes a moment. What is refused is refused now, not with the first segment.
+                await asyncio.to_thread(model.biasing, decode)
         with self._counted():
             live = LiveStream(
                 chunks,
