@@ -64,6 +64,10 @@ def test_the_embedded_model_comes_with_its_card_and_licences(names: set[str]) ->
         assert licensed in card
 
 
+def test_the_tables_that_users_copy_are_in_the_wheel(names: set[str]) -> None:
+    assert {"parakeetd/text/commands.toml", "parakeetd/text/profanity.txt"} <= names
+
+
 def test_the_licence_is_in_the_wheel(wheel: Path) -> None:
     assert Parser().parsestr(metadata(wheel, "METADATA"))["License-Expression"] == "Apache-2.0"
     assert "Apache License" in metadata(wheel, "licenses/LICENSE")
