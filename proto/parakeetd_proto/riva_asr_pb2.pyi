@@ -285,7 +285,9 @@ class RecognitionConfig(google.protobuf.message.Message):
     """Hz, of raw samples. 0: read from the audio's header. Any rate is converted to the model's."""
     language_code: builtins.str
     """BCP-47 tag such as `en-US`. A model hears the languages it was trained on: a tag that it does not list, or none,
-    is served all the same and noted in the log.
+    is served all the same and noted in the log. A model with tokens of several scripts writes those of the language's
+    (Latin, Cyrillic or Greek), digits and marks only. Empty, `multi`, a language whose script is not known, or one that
+    the model has no tokens of: all are written.
     """
     max_alternatives: builtins.int
     """One alternative is returned, whatever is asked for: greedy decoding has one hypothesis."""

@@ -17,9 +17,10 @@ from parakeetd.cli import options
 from parakeetd.cli.output import FORMATS
 from parakeetd.cli.progress import progress_bar
 from parakeetd.config import DeviceChoice
-from parakeetd.errors import InputError, ParakeetError
+from parakeetd.errors import InputError, ParakeetError, PhraseError
 from parakeetd.library import load
 from parakeetd.model.decoding import DECODERS, Decoder
+from parakeetd.model.phrases import parse_boost, read_boost_file
 from parakeetd.vad import ConfirmerName, DetectorName
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,26 @@ STDIN = Path("-")
     help="The transducer, or (ctc) the second head of a hybrid model: faster, a little less right.",
 )
 @click.option(
+    "--boost",
+    "boosts",
+    multiple=True,
+    metavar="PHRASE[:N]",
+    help="A name or phrase that is likely to be said; may be given several times. N says how likely: 4 is usual, 20 "
+    "the most.",
+)
+@click.option(
+    "--boost-file",
+    metavar="FILE",
+    type=options.PATH,
+    help="Phrases to boost, PHRASE or PHRASE:N a line.",
+)
+@click.option(
+    "--language",
+    default="",
+    metavar="TAG",
+    help="Language that is spoken, such as el or uk-UA: a multilingual model then writes no other script.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(list(FORMATS)),
@@ -79,6 +100,9 @@ def command(
     vad: str,
     confirm: str,
     decoder: str,
+    boosts: Sequence[str],
+    boost_file: Path | None,
+    language: str,
     form: str,
     output: Path | None,
 ) -> None:
@@ -97,6 +121,7 @@ def command(
     if STDIN in files and sys.stdin.isatty():
         raise InputError("-: stdin is a terminal; pipe audio into it, or name a file")
     targets = _targets(files, output, SUFFIX[form])
+    phrases = [*map(parse_boost, boosts), *(read_boost_file(boost_file) if boost_file else ())]
     sources = [Path("/dev/stdin") if file == STDIN else file for file in files]
     render = FORMATS[form]
     failed: list[ParakeetError] = []
@@ -111,12 +136,17 @@ def command(
                     vad=cast(DetectorName, vad),
                     confirm=cast(ConfirmerName, confirm),
                     decoder=cast(Decoder, decoder),
+                    boosts=phrases,
+                    language=language,
                     progress=partial(bar.advance, number),
                 )
                 text = render(str(file), transcription)
                 if target is not None:
                     write_atomically(target, text)
                     continue
+            except PhraseError:
+                # Of the command, not of a file.
+                raise
             except ParakeetError as error:
                 failed.append(error)
                 log.debug("%s failed", file, exc_info=True)
