@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,10 @@ class Segment:
     """Mono, 16 kHz."""
     final: bool = True
     """False for the beginning of a segment that is still being spoken."""
+    seam_before: float | None = None
+    """Where a segment that was too long was cut, in seconds of the stream: words before it are the one before's."""
+    seam_after: float | None = None
+    """Likewise: words from here on are the next one's."""
 
     @property
     def end(self) -> float:
@@ -39,10 +43,16 @@ class Cutter:
         Args:
             confirmer: what must agree with the detector; None: nothing.
         """
+        self.ends_early = segmentation.early_end_ms > 0
+        """Whether segments may end early: `may_end_early`."""
         self._detector = detector
         self._confirmer = confirmer or NothingIsDoubted()
         self._frame = detector.frame_samples
-        self._segmenter = Segmenter(segmentation, frame_ms=self._frame * 1000 // SAMPLE_RATE)
+        self._segmenter = Segmenter(
+            segmentation,
+            frame_ms=self._frame * 1000 // SAMPLE_RATE,
+            hangover=detector.hangover_frames,
+        )
         self._tape = Tape()
         self._judged = 0
         """Samples of the stream that have gone through the detector."""
@@ -66,10 +76,55 @@ class Cutter:
             spans.append(last)
         return [self._segment(span) for span in spans]
 
-    def open_segment(self) -> Segment | None:
-        """The segment that is being spoken, so far; not final. None while it may be noise."""
+    def open_segment(self, since: float = 0.0) -> Segment | None:
+        """The segment that is being spoken, so far; not final. None while it may be noise.
+
+        Args:
+            since: without what comes before this time of the stream, in seconds.
+        """
         span = self._segmenter.open_span
-        return None if span is None else self._segment(span, final=False)
+        if span is None:
+            return None
+        first = max(span.start, min(round(since * SAMPLE_RATE) // self._frame, span.end))
+        return self._segment(replace(span, start=first), final=False)
+
+    @property
+    def open_start(self) -> float | None:
+        """Where the open segment begins, in seconds; None when there is none, or it may be noise."""
+        span = self._segmenter.open_span
+        return None if span is None else self._seconds(span.start)
+
+    @property
+    def pending(self) -> tuple[float, float] | None:
+        """Start and end, in seconds, that the open segment will have if no speech follows; None when that is not known
+        yet."""
+        span = self._segmenter.pending_span
+        return None if span is None else (self._seconds(span.start), self._seconds(span.end))
+
+    def pending_segment(self) -> Segment | None:
+        """The segment that the open one will be if no speech follows: these very samples."""
+        span = self._segmenter.pending_span
+        return None if span is None else self._segment(span)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the end of speech in the open segment; 0 while there is speech."""
+        return self._seconds(self._segmenter.silence)
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the open segment has had the silence of the first pass."""
+        return self._segmenter.first_pass
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether the open segment has had the silence that ends one whose text has settled."""
+        return self._segmenter.may_end_early
+
+    def end(self) -> Segment | None:
+        """End the open segment now."""
+        span = self._segmenter.end()
+        return None if span is None else self._segment(span)
 
     def _judge(self, *, padded: bool) -> Iterator[Span]:
         while (left := self._tape.end - self._judged) >= (1 if padded else self._frame):
@@ -83,9 +138,14 @@ class Cutter:
                 yield span
 
     def _segment(self, span: Span, *, final: bool = True) -> Segment:
-        first = span.start * self._frame
-        samples = self._tape.view(first, span.end * self._frame).copy()
-        return Segment(first / SAMPLE_RATE, samples, final)
+        samples = self._tape.view(span.start * self._frame, span.end * self._frame).copy()
+        seams = [
+            None if seam is None else self._seconds(seam) for seam in (span.seam_before, span.seam_after)
+        ]
+        return Segment(self._seconds(span.start), samples, final, *seams)
+
+    def _seconds(self, frame: int) -> float:
+        return frame * self._frame / SAMPLE_RATE
 
 
 def level_db(frame: Samples) -> float:

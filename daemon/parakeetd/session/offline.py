@@ -10,7 +10,8 @@ from parakeetd.audio import Samples
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.routing import Routed, Router
 from parakeetd.session.cutter import Cutter, Segment
-from parakeetd.session.result import Result, result_of
+from parakeetd.session.result import Result, final_result
+from parakeetd.session.words import Seams
 
 MAX_UNDER_WAY = 4
 """Segments of one source in the router at once: enough to keep two devices busy."""
@@ -29,12 +30,13 @@ def recognize_blocks(
         What `Router.submit` and its futures raise, and what `blocks` raises.
     """
     under_way: deque[tuple[Segment, Future[Routed]]] = deque()
+    seams = Seams()
     for segment in _segments(blocks, cutter):
         if len(under_way) == MAX_UNDER_WAY:
-            yield from _answer(under_way, cutter)
+            yield from _answer(under_way, cutter, seams)
         under_way.append((segment, router.submit(segment.samples, decode=decode)))
     while under_way:
-        yield from _answer(under_way, cutter)
+        yield from _answer(under_way, cutter, seams)
 
 
 def _segments(blocks: Iterable[Samples], cutter: Cutter) -> Iterator[Segment]:
@@ -43,8 +45,10 @@ def _segments(blocks: Iterable[Samples], cutter: Cutter) -> Iterator[Segment]:
     yield from cutter.finish()
 
 
-def _answer(under_way: deque[tuple[Segment, Future[Routed]]], cutter: Cutter) -> Iterator[Result]:
+def _answer(
+    under_way: deque[tuple[Segment, Future[Routed]]], cutter: Cutter, seams: Seams
+) -> Iterator[Result]:
     segment, future = under_way.popleft()
-    routed = future.result()
-    if routed.transcript.text:
-        yield result_of(segment, routed, cutter.seconds)
+    result = final_result(segment, future.result(), cutter.seconds, seams)
+    if result.text:
+        yield result

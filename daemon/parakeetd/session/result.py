@@ -8,6 +8,7 @@ from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing import Routed
 from parakeetd.session.cutter import Segment
+from parakeetd.session.words import Seams
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Result:
     device: Device
     is_final: bool = True
     stability: float = 1.0
-    """Estimate that this text will not change, 0 to 1; 1 for finals."""
+    """Share of the words, from the first on, that later interims will not take back; 1 for finals, and for a first
+    pass, which tells the whole text before the segment has ended."""
     audio_seconds: float = 0.0
     """Audio of the stream that had been taken in when the segment was cut."""
 
@@ -29,18 +31,13 @@ class Result:
         return self.transcript.text
 
 
-INTERIM_STABILITY = 0.1
-"""An interim is a fresh hypothesis of the whole open segment, and any word of it may still change."""
-
-
-def result_of(segment: Segment, routed: Routed, audio_seconds: float) -> Result:
-    """The result of a segment, its words' times moved into the stream."""
-    return Result(
-        segment.start,
-        segment.end,
+def final_result(segment: Segment, routed: Routed, audio_seconds: float, seams: Seams) -> Result:
+    """The result of a segment, its words' times moved into the stream. Of each stream in the order of its segments."""
+    transcript = seams.take(
         routed.transcript.shifted(segment.start),
-        routed.device,
-        segment.final,
-        1.0 if segment.final else INTERIM_STABILITY,
-        audio_seconds,
+        seam_before=segment.seam_before,
+        seam_after=segment.seam_after,
     )
+    start = segment.start if segment.seam_before is None else segment.seam_before
+    end = segment.end if segment.seam_after is None else segment.seam_after
+    return Result(start, end, transcript, routed.device, audio_seconds=audio_seconds)

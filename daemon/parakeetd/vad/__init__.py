@@ -38,6 +38,11 @@ class SpeechDetector(Protocol):
         """Samples per frame at 16 kHz."""
         ...
 
+    @property
+    def hangover_frames(self) -> int:
+        """Frames for which it goes on to say speech after speech has ended."""
+        ...
+
     def is_speech(self, frame: Samples) -> bool:
         """Judge one frame of exactly `frame_samples` samples."""
         ...

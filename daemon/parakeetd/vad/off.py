@@ -8,6 +8,7 @@ from parakeetd.vad.evidence import Verdict
 
 class EverythingIsSpeech:
     frame_samples = SAMPLE_RATE * 20 // 1000
+    hangover_frames = 0
 
     def is_speech(self, frame: Samples) -> bool:
         return True

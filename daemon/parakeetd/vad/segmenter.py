@@ -17,7 +17,7 @@ from parakeetd.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """How a stream is cut. Every value in milliseconds."""
+    """How a stream is cut. Milliseconds and shares."""
 
     pre_roll_ms: int = 300
     """Audio kept from before the first speech frame: soft consonants come before what a detector calls speech."""
@@ -25,11 +25,20 @@ class Segmentation:
     """Speech within `onset_window_ms` that opens a segment: a click is shorter."""
     onset_window_ms: int = 200
     end_silence_ms: int = 800
-    """Silence that ends a segment."""
+    """Silence that ends a segment, counted from the end of speech: what the detector adds to it counts as silence."""
+    end_threshold: float = 1.0
+    """Share of the last `end_silence_ms` that must be silent for that, above 0."""
+    eou_silence_ms: int = 0
+    """The same for a first pass, which tells what has been said before the segment ends; 0: none."""
+    eou_threshold: float = 1.0
+    early_end_ms: int = 0
+    """Silence that ends a segment already when its text has settled; 0: never."""
     trailing_pad_ms: int = 600
-    """Audio kept after the last speech frame, at most `end_silence_ms`."""
+    """Audio kept after the last speech frame; at least `LEAD_MS` less than the silence that ends the segment."""
     max_segment_ms: int = 20_000
     """Longest segment. A longer one is cut at its longest pause, or where it is quietest."""
+    overlap_ms: int = 1_000
+    """Audio beyond the cut that both parts get when it may go through a word, at most an eighth of `max_segment_ms`."""
 
     def __post_init__(self) -> None:
         for name in ("pre_roll_ms", "trailing_pad_ms"):
@@ -44,6 +53,14 @@ class Segmentation:
             raise ConfigError(
                 f"segmentation.end_silence_ms must be 100 to 10000 ms, not {self.end_silence_ms}"
             )
+        for name in ("eou_silence_ms", "early_end_ms", "overlap_ms"):
+            if not 0 <= getattr(self, name) <= 10_000:
+                raise ConfigError(f"segmentation.{name} must be 0 to 10000 ms, not {getattr(self, name)}")
+        for name in ("end_threshold", "eou_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"segmentation.{name} must be above 0 and at most 1, not {getattr(self, name)}"
+                )
         if not 2_000 <= self.max_segment_ms <= 300_000:
             raise ConfigError(
                 f"segmentation.max_segment_ms must be 2000 to 300000 ms, not {self.max_segment_ms}"
@@ -55,12 +72,23 @@ LOOK_BACK_MS = 1_000
 one, but music may go on for an hour."""
 
 
+LEAD_MS = 100
+"""From what a segment will be is known until it ends: time to recognise it ahead."""
+
+SEAM_PAUSE_MS = 300
+"""A cut in a pause of this length goes through no word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Frames `start` (included) to `end` (not included), counted from the beginning of the stream."""
 
     start: int
     end: int
+    seam_before: int | None = None
+    """Frame where a segment that was too long was cut: words before it belong to the span before."""
+    seam_after: int | None = None
+    """Likewise: words from here on belong to the next span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +99,28 @@ class _Frame:
 
 
 class Segmenter:
-    """Cuts one stream into spans that do not overlap and miss no speech frame of an opened segment."""
+    """Cuts one stream into spans that miss no speech frame of an opened segment, and overlap at seams only."""
 
-    def __init__(self, settings: Segmentation, frame_ms: int) -> None:
+    def __init__(self, settings: Segmentation, frame_ms: int, *, hangover: int = 0) -> None:
+        """
+        Args:
+            hangover: frames for which the detector goes on to say speech after speech has ended.
+        """
+
         def frames(milliseconds: int) -> int:
             return math.ceil(milliseconds / frame_ms)
 
         self._pre_roll = frames(settings.pre_roll_ms)
         self._onset = frames(settings.onset_ms)
-        self._end_silence = frames(settings.end_silence_ms)
-        self._trailing_pad = min(frames(settings.trailing_pad_ms), self._end_silence)
+        self._hangover = hangover
+        self._end = (frames(settings.end_silence_ms), settings.end_threshold)
+        self._eou = (frames(settings.eou_silence_ms), settings.eou_threshold)
+        self._early_end = frames(settings.early_end_ms)
+        first = min(silence for silence in (self._end[0], self._eou[0], self._early_end) if silence)
+        self._trailing_pad = max(0, min(frames(settings.trailing_pad_ms), first - hangover - frames(LEAD_MS)))
         self._max = frames(settings.max_segment_ms)
+        self._overlap = min(frames(settings.overlap_ms), self._max // 8)
+        self._seam_pause = frames(SEAM_PAUSE_MS)
         self._look_back = min(frames(LOOK_BACK_MS) + self._pre_roll, self._max)
         self._now = 0
         self._free_from = 0
@@ -94,11 +133,47 @@ class Segmenter:
         """Whether the open segment holds confirmed speech."""
         self._speech_end = 0
         """Frame after the last speech frame of the open segment."""
+        self._speech_start = 0
+        """Its first speech frame."""
+        self._seam: int | None = None
+        """Where the open segment was cut off from the one before."""
 
     @property
     def open_span(self) -> Span | None:
         """The segment that is being spoken, so far; None until it is confirmed."""
-        return None if self._start is None or not self._confirmed else Span(self._start, self._now)
+        if self._start is None or not self._confirmed:
+            return None
+        return Span(self._start, self._now, self._seam)
+
+    @property
+    def pending_span(self) -> Span | None:
+        """The span that the open segment will be if no speech follows; None when that is not known yet."""
+        if self._start is None or not self._confirmed or self._speech_end <= self._spoken_from(self._start):
+            return None
+        if self._now - self._speech_end < max(1, self._trailing_pad):
+            return None
+        return Span(self._start, self._speech_end + self._trailing_pad, self._seam)
+
+    @property
+    def silence(self) -> int:
+        """Frames since the end of speech in the open segment; 0 while there is speech."""
+        if self._start is None or self._now == self._speech_end:
+            return 0
+        return self._now - self._speech_end + self._hangover
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the open segment has had the silence of the first pass."""
+        return self._start is not None and self._eou[0] > 0 and self._silent(*self._eou)
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether the open segment has had the silence that ends one whose text has settled."""
+        return 0 < self._early_end <= self.silence
+
+    def end(self) -> Span | None:
+        """End the open segment now."""
+        return None if self._start is None else self._close(self._start)
 
     @property
     def keep_from(self) -> int:
@@ -127,7 +202,7 @@ class Segmenter:
         self._confirmed = self._confirmed or frame.confirmed
         if speech:
             self._speech_end = self._now
-        if self._now - self._speech_end >= self._end_silence:
+        if self._silent(*self._end):
             return self._close(self._start)
         if not self._confirmed and self._now - self._start > self._look_back:
             self._start += 1
@@ -149,6 +224,7 @@ class Segmenter:
         first_speech = self._now - len(speech) + speech.index(True)
         last_speech = self._now - 1 - speech[::-1].index(True)
         self._start = max(self._free_from, first_speech - self._pre_roll, 0)
+        self._speech_start = max(self._start, first_speech)
         self._speech_end = last_speech + 1
         # Levels before the onset are not kept: a split never falls into them.
         before = self._now - self._start - len(self._recent)
@@ -159,23 +235,56 @@ class Segmenter:
         self._confirmed = any(frame.confirmed for frame in self._recent)
         self._recent.clear()
 
+    def _silent(self, window: int, threshold: float) -> bool:
+        """Whether this share of the last `window` frames has been silent, this one included. Silence that the detector
+        took for speech lies before it."""
+        needed = max(1, math.ceil(threshold * window) - self._hangover)
+        silent = self._now - self._speech_end
+        if silent == 0 or silent >= needed or threshold == 1:
+            return silent >= needed
+        spoken = self._now - max(self._speech_start, self._start or 0)
+        last = self._history[-min(spoken, window - self._hangover) :]
+        return sum(not frame.speech for frame in last) >= needed
+
     def _close(self, start: int) -> Span | None:
+        spoken = self._speech_end > self._spoken_from(start)
+        seam, self._seam = self._seam, None
         self._start = None
         self._history = []
         if not self._confirmed:
             return None
         end = min(self._now, self._speech_end + self._trailing_pad)
         # After a split in its last pause a segment may hold no speech at all.
-        self._free_from = max(start, end)
-        return Span(start, end) if self._speech_end > start else None
+        self._free_from = max(self._free_from, start, end)
+        return Span(start, end, seam) if spoken else None
+
+    def _spoken_from(self, start: int) -> int:
+        return start if self._seam is None else self._seam
 
     def _split(self, start: int) -> Span:
         """Cut the open segment in two; the second part stays open."""
-        cut = split_point([(f.speech, f.level_db) for f in self._history])
-        self._free_from = self._start = start + cut
-        self._history = self._history[cut:]
-        self._confirmed = any(frame.confirmed for frame in self._history)
-        return Span(start, start + cut)
+        frames = [(frame.speech, frame.level_db) for frame in self._history]
+        cut = split_point(frames[: len(frames) - self._overlap])
+        self._confirmed = any(frame.confirmed for frame in self._history[cut:])
+        seam, self._free_from = self._seam, start + cut
+        if self._speech_end <= start + cut or pause_length(frames, cut) >= self._seam_pause:
+            self._start, self._seam = start + cut, None
+            self._history = self._history[cut:]
+            return Span(start, start + cut, seam)
+        second = max(0, cut - self._overlap)
+        self._start, self._seam = start + second, start + cut
+        self._history = self._history[second:]
+        return Span(start, min(self._now, start + cut + self._overlap), seam, start + cut)
+
+
+def pause_length(frames: list[tuple[bool, float]], at: int) -> int:
+    """Frames without speech on both sides of the beginning of frame `at`."""
+    first, last = at, at
+    while first > 0 and not frames[first - 1][0]:
+        first -= 1
+    while last < len(frames) and not frames[last][0]:
+        last += 1
+    return last - first
 
 
 def split_point(frames: list[tuple[bool, float]]) -> int:

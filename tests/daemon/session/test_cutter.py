@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ class LoudIsSpeech:
     """A detector whose answers can be read off the samples."""
 
     frame_samples = 320
+    hangover_frames = 0
 
     def is_speech(self, frame: Samples) -> bool:
         return bool(np.abs(frame).max() > 0.5)
@@ -29,6 +31,10 @@ def silence(seconds: float) -> Samples:
 
 
 STREAM = np.concatenate([silence(1.0), speech(2.0), silence(1.5), speech(0.71), silence(0.3), speech(1.0)])
+
+
+def place(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)
 
 
 def cut(cutter: Cutter, chunks: list[Samples]) -> list[Segment]:
@@ -64,7 +70,40 @@ def test_without_detection_no_sample_is_lost_or_doubled_at_a_cut() -> None:
     segments = cut(Cutter(EverythingIsSpeech(), Segmentation()), [samples])
     assert len(segments) >= 3
     assert all(len(segment.samples) <= 20 * SAMPLE_RATE for segment in segments)
-    np.testing.assert_array_equal(np.concatenate([segment.samples for segment in segments]), samples)
+    own = [samples[place(s.seam_before or s.start) : place(s.seam_after or s.end)] for s in segments]
+    np.testing.assert_array_equal(np.concatenate(own), samples)
+
+
+def test_both_parts_of_a_cut_hear_a_second_beyond_it() -> None:
+    samples = np.random.default_rng(1).uniform(-1, 1, 30 * SAMPLE_RATE).astype(np.float32)
+    first, second = cut(Cutter(EverythingIsSpeech(), Segmentation()), [samples])
+    assert first.seam_after == second.seam_before
+    assert first.seam_after is not None
+    assert first.end == first.seam_after + 1
+    assert second.start == first.seam_after - 1
+    for segment in (first, second):
+        np.testing.assert_array_equal(segment.samples, samples[place(segment.start) : place(segment.end)])
+
+
+def test_a_pending_segment_is_the_one_that_comes_if_the_silence_lasts() -> None:
+    cutter = Cutter(LoudIsSpeech(), Segmentation(trailing_pad_ms=400))
+    cutter.feed(np.concatenate([silence(1.0), speech(2.0), silence(0.38)]))
+    assert cutter.pending is None
+    cutter.feed(silence(0.02))
+    pending = cutter.pending_segment()
+    assert pending is not None
+    assert cutter.pending == pytest.approx((pending.start, pending.end))
+    [final] = cutter.feed(silence(0.5))
+    assert (final.start, final.end) == (pending.start, pending.end)
+    np.testing.assert_array_equal(final.samples, pending.samples)
+
+
+def test_a_pending_segment_is_withdrawn_when_speech_resumes() -> None:
+    cutter = Cutter(LoudIsSpeech(), Segmentation(trailing_pad_ms=400))
+    cutter.feed(np.concatenate([speech(1.0), silence(0.5)]))
+    assert cutter.pending is not None
+    cutter.feed(speech(0.1))
+    assert cutter.pending is None
 
 
 def test_the_open_segment_can_be_seen_while_it_is_spoken() -> None:

@@ -20,7 +20,7 @@ from parakeetd.session.stream import MAX_UNDER_WAY
 from parakeetd.vad import Segmentation
 
 WAIT_SECONDS = 10.0
-FAST = Segmentation(end_silence_ms=100, trailing_pad_ms=0, pre_roll_ms=0, max_segment_ms=2_000)
+FAST = Segmentation(end_silence_ms=100, trailing_pad_ms=0, pre_roll_ms=0, max_segment_ms=2_000, overlap_ms=0)
 
 
 @contextmanager
@@ -153,9 +153,9 @@ async def test_an_interim_that_waits_gives_its_place_to_the_newer_one_and_nobody
         await asyncio.to_thread(engine.begun.wait, WAIT_SECONDS)
         results = await collect(sessions, talking(), interim=True)
         await busy
-    # Audio of 0.5, 1.0 and 1.5 s was there while the engine was busy with another stream; the newest was computed.
-    assert engine.pieces == [3_200, 24_000, 29_600]
-    assert lengths(results) == ["1500ms", "1850ms"]
+    # Audio of 0.1 to 1.6 s was asked for while the engine was busy with another stream; the newest was computed.
+    assert engine.pieces == [3_200, 25_600, 29_600]
+    assert lengths(results) == ["1600ms", "1850ms"]
 
 
 async def test_results_keep_their_order_when_a_later_segment_is_computed_first() -> None:

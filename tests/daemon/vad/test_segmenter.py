@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakeetd.errors import ConfigError
-from parakeetd.vad import Segmentation, Segmenter
+from parakeetd.vad import Segmentation, Segmenter, Span
 from parakeetd.vad.segmenter import split_point
 
 FRAME_MS = 20
@@ -26,6 +27,20 @@ def cut(flags: str, settings: Segmentation = SETTINGS) -> list[tuple[int, int]]:
     segmenter = Segmenter(settings, FRAME_MS)
     spans = [segmenter.push(flag == "#", -20.0 if flag == "#" else -60.0) for flag in flags]
     return [(span.start, span.end) for span in [*spans, segmenter.finish()] if span is not None]
+
+
+def pieces(flags: str, settings: Segmentation) -> list[tuple[int, int, int | None, int | None]]:
+    """The same with the seams before and after each."""
+    segmenter = Segmenter(settings, FRAME_MS)
+    spans = [segmenter.push(flag == "#", -20.0 if flag == "#" else -60.0) for flag in flags]
+    found = [span for span in [*spans, segmenter.finish()] if span is not None]
+    return [(span.start, span.end, span.seam_before, span.seam_after) for span in found]
+
+
+def ends_at(flags: str, settings: Segmentation = SETTINGS) -> int:
+    """Frames after which the first segment ends."""
+    segmenter = Segmenter(settings, FRAME_MS)
+    return 1 + [segmenter.push(flag == "#", 0.0) is not None for flag in flags].index(True)
 
 
 def test_a_segment_has_pre_roll_before_and_a_pad_after_its_speech() -> None:
@@ -49,8 +64,59 @@ def test_a_pause_of_the_end_silence_ends_the_segment() -> None:
 
 
 def test_segments_never_overlap_however_close_they_are() -> None:
-    close = Segmentation(end_silence_ms=200, trailing_pad_ms=200, pre_roll_ms=300)
-    assert cut("#" * 20 + "." * 10 + "#" * 20, close) == [(0, 30), (30, 50)]
+    close = Segmentation(end_silence_ms=200, trailing_pad_ms=100, pre_roll_ms=300)
+    assert cut("#" * 20 + "." * 10 + "#" * 20, close) == [(0, 25), (25, 50)]
+
+
+def test_the_pad_leaves_time_to_recognise_a_segment_before_it_ends() -> None:
+    assert cut("#" * 50 + "." * 60, replace(SETTINGS, trailing_pad_ms=800)) == [(0, 50 + 40 - 5)]
+
+
+def test_a_detector_that_holds_on_to_speech_does_not_delay_the_end() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS, hangover=5)
+    pushed = [segmenter.push(flag == "#", 0.0) is not None for flag in "#" * 50 + "." * 60]
+    assert pushed.index(True) == 50 + 40 - 5 - 1
+
+
+def test_a_share_of_silence_ends_a_segment_that_a_single_noise_does_not_prolong() -> None:
+    flags = "#" * 50 + "." * 30 + "#" + "." * 60
+    lenient = replace(SETTINGS, end_threshold=0.9)
+    assert ends_at(flags) == 81 + 40
+    # Of the last 40 frames 36 are silent.
+    assert ends_at(flags, lenient) == 50 + 37
+
+
+def test_silence_before_the_first_speech_does_not_count_for_the_end() -> None:
+    assert ends_at("." * 100 + "###" + "." * 60, replace(SETTINGS, end_threshold=0.5)) == 103 + 20
+
+
+def test_a_first_pass_comes_before_the_end() -> None:
+    segmenter = Segmenter(replace(SETTINGS, eou_silence_ms=400), FRAME_MS)
+    told = []
+    for flag in "#" * 50 + "." * 39:
+        segmenter.push(flag == "#", 0.0)
+        told.append(segmenter.first_pass)
+    assert told.index(True) == 50 + 20 - 1
+    assert segmenter.pending_span == Span(0, 50 + 15)
+
+
+def test_a_first_pass_is_withdrawn_when_speech_resumes() -> None:
+    segmenter = Segmenter(replace(SETTINGS, eou_silence_ms=400), FRAME_MS)
+    for flag in "#" * 50 + "." * 25 + "#":
+        segmenter.push(flag == "#", 0.0)
+    assert not segmenter.first_pass
+    assert segmenter.pending_span is None
+
+
+def test_parts_of_a_segment_without_pauses_overlap_at_their_seam() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS)
+    spans = [span for _ in range(1100) if (span := segmenter.push(True, -20.0)) is not None]
+    rest = segmenter.finish()
+    assert rest is not None
+    [first] = spans
+    assert first.seam_after == rest.seam_before
+    assert first.seam_after is not None
+    assert (first.end, rest.start) == (first.seam_after + 50, first.seam_after - 50)
 
 
 def test_speech_that_has_only_begun_when_the_stream_ends_is_kept() -> None:
@@ -80,7 +146,7 @@ def test_of_equal_pauses_the_later_is_cut() -> None:
 
 
 def test_the_rest_after_a_cut_may_hold_no_speech() -> None:
-    short = Segmentation(max_segment_ms=2_000, end_silence_ms=1_900)
+    short = Segmentation(max_segment_ms=2_000, end_silence_ms=1_900, overlap_ms=0)
     assert cut("#" * 60 + "." * 200, short) == [(0, 80)]
 
 
@@ -108,7 +174,13 @@ def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
     settings = Segmentation(
         pre_roll_ms=pre_roll, end_silence_ms=silence, trailing_pad_ms=pad, max_segment_ms=4_000
     )
-    spans = cut(flags, settings)
+    whole = pieces(flags, settings)
+    assert all(start < (before or end) <= end for start, end, _, before in whole)
+    assert all(start <= (after or start) < end for start, end, after, _ in whole)
+    spans = [
+        (start if after is None else after, end if before is None else before)
+        for start, end, after, before in whole
+    ]
     assert all(0 <= start < end <= len(flags) for start, end in spans)
     assert all(end - start <= 4_000 // FRAME_MS for start, end in spans)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
