@@ -4,6 +4,7 @@ out."""
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -58,11 +59,23 @@ class Steering:
     come; `failed` says that none can come any more.
     """
 
-    __slots__ = ("_allowed", "_before", "_node", "_plain_next", "_takes_back", "_tree", "_tried", "begun")
+    __slots__ = (
+        "_allowed",
+        "_before",
+        "_node",
+        "_plain_next",
+        "_takes_back",
+        "_tree",
+        "_tried",
+        "begun",
+        "open",
+    )
 
     def __init__(self, bias: Bias) -> None:
         self._tree = bias.tree
         self._allowed = bias.allowed
+        self.open = bias.allowed is None
+        """Whether no token is shut out."""
         self._takes_back = bias.takes_back
         self._node = START
         self._before = START
@@ -84,30 +97,33 @@ class Steering:
         """Return to before the trial. The token that began it will be the one that it was without phrases."""
         self._node, self._tried, self._plain_next = self._before, 0, True
 
-    def choose(self, scores: Floats) -> int:
-        """The token, or blank, that is taken at scores [V + 1] of tokens and blank.
+    def allowed(self, scores: Floats, best: int) -> int:
+        """The highest of the scores [V + 1] of tokens and blank that are not shut out; `best` is the highest of all.
 
-        Tokens that are shut out are as if they were not there. Whether it is blank is decided without the phrases, as
-        in NeMo's greedy decoding: they change which token is emitted, not when.
+        Whether it is blank is decided here, without the phrases, as in NeMo's greedy decoding: they change which token
+        is emitted, not whether one is.
         """
-        self.begun = False
-        best = int(scores.argmax())
-        if self._allowed is not None and not self._allowed[best]:
-            best = int(np.where(self._allowed, scores, -np.inf).argmax())
-        if self._tree is None or best == len(scores) - 1:
+        if self._allowed is None or self._allowed[best]:
             return best
-        return self.boosted(scores, best)
+        return int(np.where(self._allowed, scores, -np.inf).argmax())
 
-    def boosted(self, scores: Floats, best: int, *, not_again: int | None = None) -> int:
-        """The token that is taken instead of the best one, which may be the same.
+    def boosted(
+        self, scores: Floats, best: int, *, others: float = math.inf, not_again: int | None = None
+    ) -> int:
+        """The token that is emitted instead of the best one, which may be the same.
 
         Args:
+            others: sum of the likelihoods of all but the best, whose own is 1, where that is known.
             not_again: a token other than the best that must not be taken.
         """
         self.begun = False
         if self._tree is None:
             return best
-        taken = best if self._plain_next else self._highest(self._tree, scores, best, not_again)
+        taken = best
+        # What is so much less likely that no bonus makes up for it need not be looked at. In float32 the sum is no more
+        # exact than this.
+        if not self._plain_next and math.log(max(others, 1e-4)) + self._tree.highest(self._node) > 0:
+            taken = self._highest(self._tree, scores, best, not_again)
         self._plain_next = False
         begins = self._takes_back and taken != best and not self._tried
         if begins:
@@ -150,6 +166,8 @@ class Biasing:
         self._tokenizer = tokenizer
         self._speller: Speller | None = None
         self._trees: OrderedDict[tuple[Boost, ...], ContextTree] = OrderedDict()
+        self._same: dict[int, tuple[tuple[Boost, ...], ContextTree]] = {}
+        """By the identity of the list, which is kept, so that no other list gets it."""
         self._allowed: dict[frozenset[str], NDArray[np.bool_] | None] = {}
         self._noted: set[str] = set()
         self._lock = threading.Lock()
@@ -177,9 +195,19 @@ class Biasing:
         return None if tree is None and allowed is None else Bias(tree, allowed)
 
     def _tree_of(self, boosts: tuple[Boost, ...]) -> ContextTree:
-        if (tree := self._trees.get(boosts)) is not None:
-            self._trees.move_to_end(boosts)
+        known, tree = self._same.get(id(boosts), (None, None))
+        if known is boosts and tree is not None:
+            # Of the same stream: to hash a long list takes longer than to decode a word.
             return tree
+        if (tree := self._trees.get(boosts)) is None:
+            tree = self._new_tree(boosts)
+        self._trees.move_to_end(boosts)
+        if len(self._same) >= MOST_KEPT:
+            self._same.clear()
+        self._same[id(boosts)] = (boosts, tree)
+        return tree
+
+    def _new_tree(self, boosts: tuple[Boost, ...]) -> ContextTree:
         if self._speller is None:
             if self._tokenizer is None:
                 raise PhraseError(f"model {self._model} cannot boost phrases: it came without {TOKENIZER}")

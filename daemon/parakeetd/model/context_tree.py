@@ -66,6 +66,7 @@ class ContextTree:
         self._link(own)
         self._first = self._arcs_of(self._children[START])
         self._continued: dict[int, Arcs] = {START: self._arcs_of({})}
+        self._highest: dict[int, float] = {}
 
     def __len__(self) -> int:
         """The number of nodes, the one of no match included."""
@@ -125,6 +126,15 @@ class ContextTree:
                 match = self._failures[match]
             continued = self._continued[node] = self._arcs_of(children)
         return continued, self._first
+
+    def highest(self, node: int) -> float:
+        """The largest bonus of a token at a node; 0 when none has one."""
+        if (highest := self._highest.get(node)) is None:
+            highest = max(
+                (float(bonuses.max()) for _, bonuses in self.arcs(node) if len(bonuses)), default=0.0
+            )
+            self._highest[node] = highest
+        return highest
 
     def _arcs_of(self, children: dict[int, int]) -> Arcs:
         tokens = sorted(children)

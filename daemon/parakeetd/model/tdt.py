@@ -65,17 +65,23 @@ class Hypothesis:
     def advance(self, logits: Floats) -> bool:
         """Take the joint's logits [V + 1 + D] at `frame`; True when they emit a token."""
         scores = logits[: self._blank + 1]
-        if self._steering is None:
-            best = int(scores.argmax())
-        else:
-            best = self._steering.choose(scores)
-            if self._steering.begun:
-                self._at_the_trial = (len(self.tokens), self.frame, self._at_this_frame)
+        best = int(scores.argmax())
+        token = (
+            best if self._steering is None or self._steering.open else self._steering.allowed(scores, best)
+        )
         duration = self._durations[int(logits[self._blank + 1 :].argmax())]
-        if best == self._blank:
+        if token == self._blank:
             self._move(max(1, duration))
             return False
-        self.tokens.append(Token(best, self.frame, duration, probability(scores, best)))
+        # The highest score is subtracted against overflow.
+        likelihoods = scores - scores[best]
+        total = float(np.exp(likelihoods, out=likelihoods).sum())
+        if self._steering is not None:
+            others = total - 1.0 if token == best else math.inf
+            token = self._steering.boosted(scores, token, others=others)
+            if self._steering.begun:
+                self._at_the_trial = (len(self.tokens), self.frame, self._at_this_frame)
+        self.tokens.append(Token(token, self.frame, duration, float(likelihoods[token]) / total))
         self._at_this_frame += 1
         # When the frame is used up, the token's own duration stays what the model said.
         used_up = self._at_this_frame >= self._max_symbols
@@ -84,9 +90,13 @@ class Hypothesis:
         return True
 
     @property
+    def on_trial(self) -> bool:
+        """Whether tokens were emitted for a phrase's sake that may have to be taken back."""
+        return self._steering is not None and self._steering.on_trial
+
+    @property
     def begins_trial(self) -> bool:
-        """Whether the last step emitted a token for a phrase's sake that may have to be taken back: the caller keeps
-        the state before it."""
+        """Whether the last token was the first of a trial: the caller keeps the state before it."""
         return self._steering is not None and self._steering.begun
 
     def take_back(self) -> bool:
@@ -134,17 +144,10 @@ def greedy(
     state = before_trial = steps.start()
     while not hypothesis.done:
         emitted = hypothesis.advance(steps.joint(hypothesis.frame, state))
-        if hypothesis.begins_trial:
+        if emitted and hypothesis.begins_trial:
             before_trial = state
         if hypothesis.take_back():
             state = before_trial
         elif emitted:
             state = steps.predict(hypothesis.tokens[-1].id, state)
     return tuple(hypothesis.tokens)
-
-
-def probability(scores: Floats, token: int) -> float:
-    """softmax(scores)[token]; the largest score is subtracted against overflow."""
-    shifted = scores - scores.max()
-    chosen = float(shifted[token])
-    return math.exp(chosen) / float(np.exp(shifted, out=shifted).sum())

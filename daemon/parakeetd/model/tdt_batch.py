@@ -69,14 +69,17 @@ def greedy(
     if not rows:
         return [()] * len(hypotheses)
     prediction, states = networks.start(len(rows))
+    biased = any(biases)
     before_trial: dict[int, tuple[Floats, Floats, Floats]] = {}
     """By row: prediction [J], hidden and cell state [layers, H]."""
     while True:
         logits = networks.joint(_ahead(frames, rows, hypotheses, look_ahead), prediction)
         emitted = [_take(hypotheses[row], ahead) for row, ahead in zip(rows, logits, strict=True)]
-        if any(biases):
+        if biased:
             for i, row in enumerate(rows):
-                if hypotheses[row].begins_trial:
+                if not hypotheses[row].on_trial:
+                    continue
+                if emitted[i] and hypotheses[row].begins_trial:
                     before_trial[row] = _copied(prediction, states, i)
                 if hypotheses[row].take_back():
                     prediction[i], states[0][:, i], states[1][:, i] = before_trial[row]

@@ -104,8 +104,9 @@ def test_any_networks_end_with_ordered_tokens_within_the_limits(
 
 
 def test_confidence_is_the_softmax_over_tokens_and_blank() -> None:
-    scores = np.array([1000.0, 999.0], np.float32)
-    assert tdt.probability(scores, 0) == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
+    hypothesis = tdt.Hypothesis(1, blank=1, durations=(1,), max_symbols=10)
+    assert hypothesis.advance(np.array([1000.0, 999.0, 0.0], np.float32))
+    assert hypothesis.tokens[0].confidence == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
 
 
 def test_durations_do_not_count_towards_a_tokens_confidence() -> None:
