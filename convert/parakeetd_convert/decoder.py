@@ -134,12 +134,14 @@ def read_decoder(model: Any, architecture: Architecture) -> Decoder:
 class DecoderParts:
     """Writes the networks into any graph, in one precision."""
 
-    def __init__(self, decoder: Decoder, linear: Linear, look_up: LookUp) -> None:
+    def __init__(self, decoder: Decoder, linear: Linear, look_up: LookUp, look_ahead: int) -> None:
         """
         Args:
             linear: how matrix products with weights are written.
             look_up: how a row of a table of weights is written.
+            look_ahead: frames that the search in a graph looks at in one product of the joint.
         """
+        self.look_ahead = look_ahead
         self._decoder = decoder
         self._linear = linear
         self._look_up = look_up

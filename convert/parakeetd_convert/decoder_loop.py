@@ -6,17 +6,11 @@ and follows the blanks among them, so that a piece takes about one run per token
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from onnx import TensorProto
 
 from parakeetd_convert.decoder import Decoder, DecoderParts
 from parakeetd_convert.writer import GraphWriter, LoopState, Nodes
-
-LOOK_AHEAD: Final = 8
-"""Frames in one product of the joint. At 4.5 tokens a second eight take 1.25 runs for each token, four 1.5; on the CPU,
-where a run's product costs more, both take the same time."""
 
 
 def write_greedy(decoder: Decoder, graph: GraphWriter, parts: DecoderParts) -> None:
@@ -30,7 +24,7 @@ def write_greedy(decoder: Decoder, graph: GraphWriter, parts: DecoderParts) -> N
         "encoder_outputs", TensorProto.FLOAT, ["batch", decoder.architecture.d_model, "time"]
     )
     lengths = graph.input("encoded_lengths", TensorProto.INT64, ["batch"])
-    pieces = _Pieces(graph, decoder, parts.project(graph, encoded), lengths)
+    pieces = _Pieces(graph, decoder, parts.look_ahead, parts.project(graph, encoded), lengths)
     none = graph.add("Mul", lengths, graph.ints(0))
     start = graph.add("Add", none, graph.ints(decoder.architecture.vocabulary))
     zeros = [_zeros(graph, size, lengths) for size in [decoder.width, *[decoder.hidden] * 2 * decoder.layers]]
@@ -77,10 +71,11 @@ class _Looked:
 class _Pieces:
     """The frames of the batch, outside the loop, and what the loop does with them."""
 
-    def __init__(self, g: GraphWriter, decoder: Decoder, frames: str, lengths: str) -> None:
+    def __init__(self, g: GraphWriter, decoder: Decoder, look_ahead: int, frames: str, lengths: str) -> None:
         self._a = decoder.architecture
+        self._look_ahead = look_ahead
         self._lengths = lengths
-        self._steps = g.constant(np.arange(LOOK_AHEAD)[None])
+        self._steps = g.constant(np.arange(look_ahead)[None])
         self._frames = g.add("Reshape", frames, g.ints(-1, decoder.width))
         shape = g.add("Shape", frames)
         batch, time = (g.add("Gather", shape, g.constant(np.array(axis))) for axis in (0, 1))
@@ -89,7 +84,7 @@ class _Pieces:
         self._rows = g.add("Unsqueeze", rows, g.ints(1))
         self._first = g.add("Mul", self._rows, time)
         # Beyond the frames ahead lie those that a long duration reaches; there the walk ends.
-        beyond = np.arange(LOOK_AHEAD, LOOK_AHEAD + max(self._a.durations) + 1)[None]
+        beyond = np.arange(look_ahead, look_ahead + max(self._a.durations) + 1)[None]
         shape = g.add("Concat", g.add("Shape", lengths), g.ints(beyond.shape[1]), axis=0)
         self._beyond = g.add("Expand", g.constant(beyond), shape)
 
@@ -118,10 +113,10 @@ class _Pieces:
         step = n.add("Where", skipped, n.add("Max", duration, n.ints(1)), n.ints(0))
         target = n.add("Concat", n.add("Add", step, self._steps), self._beyond, axis=1)
         # Each time the distance that a target is away doubles.
-        for _ in range((LOOK_AHEAD - 1).bit_length()):
+        for _ in range((self._look_ahead - 1).bit_length()):
             target = n.add("GatherElements", target, target, axis=1)
         walked = n.add("Slice", target, n.ints(0), n.ints(1), n.ints(1))
-        stop = n.add("Min", walked, n.ints(LOOK_AHEAD - 1))
+        stop = n.add("Min", walked, n.ints(self._look_ahead - 1))
 
         def there(values: str) -> str:
             return n.add("Squeeze", n.add("GatherElements", values, stop, axis=1), n.ints(1))
@@ -132,9 +127,9 @@ class _Pieces:
         found = _Looked()
         found.where = n.add("Add", frame, column(walked))
         found.duration = there(duration)
-        in_reach = n.add("Less", column(walked), n.ints(LOOK_AHEAD))
+        in_reach = n.add("Less", column(walked), n.ints(self._look_ahead))
         found.emitted = n.add("And", in_reach, n.add("Less", found.where, self._lengths))
-        row = n.add("Add", n.add("Mul", self._rows, n.ints(LOOK_AHEAD)), stop)
+        row = n.add("Add", n.add("Mul", self._rows, n.ints(self._look_ahead)), stop)
         flat = n.add("Reshape", logits, n.ints(-1, tokens + 1 + count))
         chosen = n.add("Gather", flat, column(row), axis=0)
         best = n.add(

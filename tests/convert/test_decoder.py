@@ -18,7 +18,7 @@ from parakeetd.model import tdt
 from parakeetd.model.bundle import Bundle, FileEntry, Precision, graph_file, sha256, write_manifest
 from parakeetd.model.external import external_locations
 from parakeetd.model.sessions import Session, open_session
-from parakeetd_convert import decoder_loop, precisions, verify_precision
+from parakeetd_convert import precisions, verify_precision
 from parakeetd_convert.checked import CheckedGraph
 from parakeetd_convert.decoder import decoder_obstacle, read_decoder
 from parakeetd_convert.errors import VerificationFailed
@@ -122,7 +122,7 @@ def test_the_random_decoder_meets_every_rule_of_the_search(random_decoder: tuple
     at_one = [frames.count(frame) for frame in set(frames)]
     assert {int(token[2]) for token in found} == set(architecture.durations)
     assert max(at_one) == MAX_SYMBOLS, "the limit of tokens at a frame is reached"
-    assert max(np.diff(frames)) > decoder_loop.LOOK_AHEAD, (
+    assert max(np.diff(frames)) > precisions.LOOK_AHEAD["fp32"], (
         "blanks reach over the frames looked at in one product"
     )
 
