@@ -89,8 +89,8 @@ def decoder_weights(precision: Precision) -> str:
 
 
 LOOK_AHEAD: Final[Mapping[Precision, int]] = {"fp32": 8, "int8": 4, "fp16": 8}
-"""Frames the loop looks at in one product of the joint. At 4.5 tokens a second eight take 1.25 runs for each token, four
-1.5. On a CPU a run of eight costs more than it saves; on a GPU the runs cost most, and int8 is not for one."""
+"""Frames the loop looks at in one product of the joint. At 4.5 tokens a second eight take 1.25 runs for each token,
+four 1.5. On a CPU a run of eight costs more than it saves; on a GPU the runs cost most, and int8 is not for one."""
 
 
 def write_decoder_as(decoder: Decoder, precision: Precision, folder: Path) -> None:
