@@ -72,7 +72,7 @@ class Cutter:
     def finish(self) -> list[Segment]:
         """The stream is over: the segments that were still open."""
         spans = list(self._judge(padded=True))
-        if (last := self._segmenter.finish()) is not None:
+        if (last := self._segmenter.finish(confirmed=self._confirmer.finish())) is not None:
             spans.append(last)
         return [self._segment(span) for span in spans]
 
@@ -105,11 +105,6 @@ class Cutter:
         """The segment that the open one will be if no speech follows: these very samples."""
         span = self._segmenter.pending_span
         return None if span is None else self._segment(span)
-
-    @property
-    def silence(self) -> float:
-        """Seconds since the end of speech in the open segment; 0 while there is speech."""
-        return self._seconds(self._segmenter.silence)
 
     @property
     def first_pass(self) -> bool:

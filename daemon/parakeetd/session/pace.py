@@ -10,8 +10,6 @@ FIRST_SECONDS = 0.1
 """The same until it has text, so that the first word is seen soon,"""
 FIRST_TRIES = 10
 """as often as this: what has no text after a second may be noise."""
-SETTLING_SECONDS = 0.25
-"""Silence after the last word that an interim should have heard. When one has, there is nothing new to hear."""
 SHARE = 0.5
 """A stream's interims take at most this share of the time: where one takes long, the next one comes later."""
 
@@ -26,14 +24,8 @@ class Pace:
         self._has_text = False
         self._compute_seconds = 0.0
 
-    def due(self, now: float, silence: float) -> bool:
-        """Whether an interim is to be made.
-
-        Args:
-            silence: seconds since the end of speech; 0 while there is speech.
-        """
-        if silence > 0 and self._at >= now - silence + SETTLING_SECONDS:
-            return False
+    def due(self, now: float) -> bool:
+        """Whether an interim is to be made."""
         first = not self._has_text and self._tries < FIRST_TRIES
         usual = FIRST_SECONDS if first else INTERIM_SECONDS
         return now - self._at >= max(usual, self._compute_seconds / SHARE) - 1e-9

@@ -260,7 +260,7 @@ class LiveStream:
         start = self._cutter.open_start
         if start is None or self._ahead is not None or not (self._interim or self._cutter.ends_early):
             return
-        if not self._pace.due(self._cutter.seconds, silence=self._cutter.silence):
+        if not self._pace.due(self._cutter.seconds):
             return
         # None while a final is under way: an interim only uses time that nobody else wants. An interim that has not
         # begun gives its place to the newer one.

@@ -15,6 +15,9 @@ from parakeetd.model.transcript import Transcript, Word
 SAME_WORD_SECONDS = 0.3
 """Starts of one word in two hypotheses are not farther apart."""
 
+JITTER_SECONDS = 0.16
+"""So far apart may two hypotheses place a word: two encoder frames."""
+
 
 def middle(word: Word) -> float:
     return (word.start + word.end) / 2
@@ -94,7 +97,7 @@ class Seams:
             return tuple(words)
         if self._said:
             return following(self._said, words)
-        return tuple(word for word in words if middle(word) >= seam_before)
+        return tuple(word for word in words if middle(word) >= seam_before - JITTER_SECONDS)
 
 
 KEPT_WORDS = 8
