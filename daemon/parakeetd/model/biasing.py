@@ -63,7 +63,6 @@ class Steering:
         "_allowed",
         "_before",
         "_node",
-        "_plain_next",
         "_takes_back",
         "_tree",
         "_tried",
@@ -81,7 +80,6 @@ class Steering:
         self._before = START
         self._tried = 0
         """Tokens of the trial; 0 when there is none."""
-        self._plain_next = False
         self.begun = False
         """Whether the last token began a trial, which is still open."""
 
@@ -93,9 +91,10 @@ class Steering:
     def failed(self) -> bool:
         return self._tree is not None and self._tree.matched(self._node) < self._tried
 
-    def take_back(self) -> None:
-        """Return to before the trial. The token that began it will be the one that it was without phrases."""
-        self._node, self._tried, self._plain_next = self._before, 0, True
+    def take_back(self, instead: int) -> None:
+        """Return to before the trial; this is the token that is emitted now, the one without phrases."""
+        self._tried = 0
+        self._node = START if self._tree is None else self._tree.after(self._before, instead)
 
     def allowed(self, scores: Floats, best: int) -> int:
         """The highest of the scores [V + 1] of tokens and blank that are not shut out; `best` is the highest of all.
@@ -122,9 +121,8 @@ class Steering:
         taken = best
         # What is so much less likely that no bonus makes up for it need not be looked at. In float32 the sum is no more
         # exact than this.
-        if not self._plain_next and math.log(max(others, 1e-4)) + self._tree.highest(self._node) > 0:
+        if math.log(max(others, 1e-4)) + self._tree.highest(self._node) > 0:
             taken = self._highest(self._tree, scores, best, not_again)
-        self._plain_next = False
         begins = self._takes_back and taken != best and not self._tried
         if begins:
             self._before = self._node

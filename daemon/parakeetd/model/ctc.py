@@ -68,6 +68,7 @@ def _boosted(
                 trial_at = at if steering.begun else trial_at
         boosted.append(label)
         if steering.failed or (len(boosted) == len(runs) and steering.on_trial):
-            steering.take_back()
             del boosted[trial_at:]
+            boosted.append(labels[trial_at])
+            steering.take_back(labels[trial_at])
     return boosted

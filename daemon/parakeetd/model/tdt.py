@@ -25,10 +25,11 @@ class Hypothesis:
     """The tokens of one piece so far, and the encoder frame that is looked at next."""
 
     __slots__ = (
-        "_at_the_trial",
         "_at_this_frame",
+        "_before_trial",
         "_blank",
         "_durations",
+        "_instead",
         "_max_symbols",
         "_steering",
         "frame",
@@ -55,8 +56,10 @@ class Hypothesis:
         self._durations = durations
         self._max_symbols = max_symbols
         self._steering = None if bias is None else bias.steering()
-        self._at_the_trial = (0, 0, 0)
-        """Tokens, frame and tokens at this frame when it began."""
+        self._instead: Token | None = None
+        """What would have been emitted in place of a trial's first token."""
+        self._before_trial = (0, 0)
+        """How many tokens there were, and how many of them at the frame, when it began."""
 
     @property
     def done(self) -> bool:
@@ -76,18 +79,24 @@ class Hypothesis:
         # The highest score is subtracted against overflow.
         likelihoods = scores - scores[best]
         total = float(np.exp(likelihoods, out=likelihoods).sum())
+        plain = token
         if self._steering is not None:
             others = total - 1.0 if token == best else math.inf
             token = self._steering.boosted(scores, token, others=others)
             if self._steering.begun:
-                self._at_the_trial = (len(self.tokens), self.frame, self._at_this_frame)
-        self.tokens.append(Token(token, self.frame, duration, float(likelihoods[token]) / total))
+                confidence = float(likelihoods[plain]) / total
+                self._instead = Token(plain, self.frame, duration, confidence)
+                self._before_trial = (len(self.tokens), self._at_this_frame)
+        self._emit(Token(token, self.frame, duration, float(likelihoods[token]) / total))
+        return True
+
+    def _emit(self, token: Token) -> None:
+        self.tokens.append(token)
         self._at_this_frame += 1
         # When the frame is used up, the token's own duration stays what the model said.
         used_up = self._at_this_frame >= self._max_symbols
-        if duration or used_up:
-            self._move(duration or 1)
-        return True
+        if token.duration or used_up:
+            self._move(token.duration or 1)
 
     @property
     def on_trial(self) -> bool:
@@ -100,13 +109,16 @@ class Hypothesis:
         return self._steering is not None and self._steering.begun
 
     def take_back(self) -> bool:
-        """Return to before the trial if its phrase can come no more; True when the caller has to return as well."""
-        steering = self._steering
-        if steering is None or not (steering.failed or (self.done and steering.on_trial)):
+        """Return to the trial's beginning if its phrase can come no more, and emit the token without phrases; True when
+        that was done, and the caller has to go on from the state before the trial with this token."""
+        steering, instead = self._steering, self._instead
+        if steering is None or instead is None or not (steering.failed or (self.done and steering.on_trial)):
             return False
-        count, self.frame, self._at_this_frame = self._at_the_trial
+        count, self._at_this_frame = self._before_trial
         del self.tokens[count:]
-        steering.take_back()
+        self.frame = instead.frame
+        self._emit(instead)
+        steering.take_back(instead.id)
         return True
 
     def _move(self, frames: int) -> None:
@@ -147,7 +159,7 @@ def greedy(
         if emitted and hypothesis.begins_trial:
             before_trial = state
         if hypothesis.take_back():
-            state = before_trial
-        elif emitted:
+            state, emitted = before_trial, True
+        if emitted:
             state = steps.predict(hypothesis.tokens[-1].id, state)
     return tuple(hypothesis.tokens)

@@ -83,7 +83,7 @@ def greedy(
                     before_trial[row] = _copied(prediction, states, i)
                 if hypotheses[row].take_back():
                     prediction[i], states[0][:, i], states[1][:, i] = before_trial[row]
-                    emitted[i] = False
+                    emitted[i] = True
         going = [i for i, row in enumerate(rows) if not hypotheses[row].done]
         if not going:
             return [tuple(hypothesis.tokens) for hypothesis in hypotheses]
