@@ -58,12 +58,13 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> float:
 
 
 def voiced_part(samples: Samples, floor_db: float = 30.0) -> Samples:
-    """From the first to the last 10 ms that is within `floor_db` of the loudest."""
+    """From the first to the last 30 ms that is within `floor_db` of the loudest 10 ms; shorter is a click."""
     frame = SAMPLE_RATE // 100
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     level = 10 * np.log10(np.maximum(np.mean(np.square(frames), axis=1), 1e-12))
-    [loud] = np.nonzero(level > level.max() - floor_db)
-    return samples[loud[0] * frame : (loud[-1] + 1) * frame]
+    loud = level > level.max() - floor_db
+    [lasting] = np.nonzero(loud[:-2] & loud[1:-1] & loud[2:])
+    return samples[lasting[0] * frame : (lasting[-1] + 3) * frame]
 
 
 def ramped(samples: Samples, milliseconds: int = 3) -> Samples:
@@ -103,4 +104,5 @@ def mixed(speech: Samples, noise: Samples, snr_db: float) -> Samples:
     level, wanted = float(np.mean(np.square(under))), float(np.mean(np.square(speech))) / 10 ** (snr_db / 10)
     whole = noise * np.float32(np.sqrt(wanted / max(level, 1e-12)))
     whole[first : first + len(speech)] += speech
-    return np.clip(whole, -1, 1).astype(np.float32)
+    clipped: Samples = np.clip(whole, -1, 1).astype(np.float32)
+    return clipped

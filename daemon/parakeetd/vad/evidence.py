@@ -20,8 +20,8 @@ WINDOW = 512
 CONTEXT = 64
 """Samples before a window that the model sees too."""
 KEPT_WINDOWS = 16
-"""Windows, half a second, that wait until a probability is wanted. Older ones are never asked about, and with them the
-model's memory of the stream ends: after half a second it has heard enough to judge as well as before."""
+"""Windows, half a second, that wait until a probability is wanted. Older ones are never asked about. What the model
+remembers stays: music looks like speech to a model that has just woken up, and never again a second later."""
 
 TARGET_DB = -20.0
 """Level that speech is brought to, of full scale: the model misses soft voices."""
@@ -32,15 +32,15 @@ DECAY_DB = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a second look says of a frame that a detector took for speech."""
+    """What a second look says of a frame that a detector has judged."""
 
     possible: bool
-    """Not ruled out: it counts as speech of a segment that holds confirmed speech too."""
+    """The detector took it for speech, and that is not ruled out."""
     confirmed: bool
-    """Speech beyond doubt: the segment that it belongs to is recognised."""
+    """With this frame it is beyond doubt that there is, or was just now, speech: its segment is recognised."""
 
 
-REFUSED = Verdict(False, False)
+NOTHING: NDArray[np.float32] = np.empty((0, CONTEXT + WINDOW), np.float32)
 
 
 class Windows:
@@ -80,14 +80,22 @@ class Windows:
 
 
 class Evidence:
-    """The probabilities of one stream, and what follows from the last of them."""
+    """The probabilities of one stream, and what follows from them."""
 
     CONFIRMING = 5
     """Windows, 160 ms, over whose mean is decided: tones of music look like speech for shorter than syllables do."""
     LASTING = 2
     """Windows that one of possible speech counts for: frames are judged by the window before theirs is full."""
-    POSSIBLE = 0.25
+    POSSIBLE = 0.2
     """Share of the threshold from which speech is possible: words begin and end softly."""
+    ALONE = 1 / 3
+    """Share of the threshold that confirms what quiet follows: some voices say single words of which the model is never
+    sure, while noise that looks like speech for a moment goes on."""
+    QUIET_SECONDS = 0.1
+    IN_VAIN_SECONDS = 0.5
+    """What the detector may have heard in vain at that moment: where it hears much, quiet means little."""
+    FORGET_SECONDS = 10.0
+    """Time in which that falls to a third."""
 
     def __init__(self, threshold: float) -> None:
         """
@@ -101,23 +109,42 @@ class Evidence:
             raise ConfigError(f"vad.confirm_threshold must be between 0 and 1, not {threshold}")
         self._threshold = threshold
         self._last: deque[float] = deque(maxlen=max(self.CONFIRMING, self.LASTING))
-        self._confirmed = False
+        self._mean = 0.0
+        """Largest mean over `CONFIRMING` windows that ends in those added last."""
+        self._best = 0.0
+        """The largest since it was quiet."""
+        self._quiet = 0.0
+        """Seconds since the detector heard something."""
+        self._in_vain = 0.0
+        """Seconds that it heard and the model ruled out; older ones count less."""
 
     def forget(self) -> None:
         """What follows does not join what came before."""
         self._last.clear()
-        self._confirmed = False
 
     def add(self, probabilities: NDArray[np.float32]) -> None:
         """Take those of the next windows, [n], n at least 1."""
-        self._confirmed = False
+        self._mean = 0.0
         for probability in probabilities.tolist():
             self._last.append(probability)
             recent = list(self._last)[-self.CONFIRMING :]
-            self._confirmed |= sum(recent) >= self._threshold * self.CONFIRMING
+            self._mean = max(self._mean, sum(recent) / self.CONFIRMING)
+        self._best = max(self._best, self._mean)
 
-    @property
-    def verdict(self) -> Verdict:
-        lasting = list(self._last)[-self.LASTING :]
-        possible = max(lasting, default=0.0) >= self._threshold * self.POSSIBLE
-        return Verdict(possible, self._confirmed)
+    def judge(self, seconds: float, heard: bool) -> Verdict:
+        """The verdict on the next frame of the stream, of so many seconds."""
+        self._in_vain *= math.exp(-seconds / self.FORGET_SECONDS)
+        if not heard:
+            before, self._quiet = self._quiet, self._quiet + seconds
+            # Once, when it has just become quiet.
+            return Verdict(False, before < self.QUIET_SECONDS <= self._quiet and self.ended())
+        self._quiet = 0.0
+        possible = max(list(self._last)[-self.LASTING :], default=0.0) >= self._threshold * self.POSSIBLE
+        if not possible:
+            self._in_vain += seconds
+        return Verdict(possible, possible and self._mean >= self._threshold)
+
+    def ended(self) -> bool:
+        """Whether what has been heard is confirmed by the quiet after it. Asked once: it is forgotten."""
+        best, self._best = self._best, 0.0
+        return best >= self._threshold * self.ALONE and self._in_vain < self.IN_VAIN_SECONDS

@@ -189,10 +189,10 @@ class Segmenter:
         Args:
             speech: the frame may be speech.
             level_db: level of the frame, any reference; only compared with other frames.
-            confirmed: if it may be, it is.
+            confirmed: there is, or was just now, speech beyond doubt.
         """
         self._now += 1
-        frame = _Frame(speech, level_db, speech and confirmed)
+        frame = _Frame(speech, level_db, confirmed)
         if self._start is None:
             self._recent.append(frame)
             if sum(recent.speech for recent in self._recent) >= self._onset:
@@ -212,11 +212,12 @@ class Segmenter:
             return self._split(self._start)
         return None
 
-    def finish(self) -> Span | None:
+    def finish(self, *, confirmed: bool = True) -> Span | None:
         """The stream is over: the span of what is still open. Speech too short to open a segment yet counts."""
         recent = sum(frame.speech for frame in self._recent)
         if self._start is None and recent and recent * 2 >= self._onset:
             self._open()
+        self._confirmed = self._confirmed or confirmed
         return None if self._start is None else self._close(self._start)
 
     def _open(self) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from parakeetd.audio import Samples
+from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import DeviceError
-from parakeetd.vad.evidence import REFUSED, Evidence, Verdict, Windows
+from parakeetd.vad.evidence import NOTHING, Evidence, Verdict, Windows
 
 STATE_SHAPE = (1, 1, 128)
 """Of the hidden state and of the cell state, each."""
@@ -85,16 +85,16 @@ class SileroConfirmer:
 
     def judge(self, frame: Samples, heard: bool) -> Verdict:
         self._windows.push(frame)
-        if not heard:
-            return REFUSED
-        windows, gap = self._windows.take()
+        windows, gap = self._windows.take() if heard else (NOTHING, False)
         if len(windows):
             if gap:
-                self._state = self._model.silence()
                 self._evidence.forget()
             probabilities, self._state = self._model(windows, self._state)
             self._evidence.add(probabilities)
-        return self._evidence.verdict
+        return self._evidence.judge(len(frame) / SAMPLE_RATE, heard)
+
+    def finish(self) -> bool:
+        return self._evidence.ended()
 
 
 _opening = threading.Lock()
