@@ -191,8 +191,9 @@ Global___StreamingRecognizeRequest: typing_extensions.TypeAlias = StreamingRecog
 
 @typing.final
 class EndpointingConfig(google.protobuf.message.Message):
-    """When an utterance begins and ends. Riva looks at the share of the last `*_history` milliseconds of model output
-    that is blank; parakeetd detects voice activity in the audio itself and takes the one value named below.
+    """When an utterance begins and ends: when a share (threshold) of the last milliseconds (history) is speech, or silence.
+    Riva looks at its model's output for that, parakeetd at the audio itself. What is not set, or not above 0, is as the
+    daemon is configured. Times are brought into the ranges named below.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -204,19 +205,19 @@ class EndpointingConfig(google.protobuf.message.Message):
     STOP_HISTORY_EOU_FIELD_NUMBER: builtins.int
     STOP_THRESHOLD_EOU_FIELD_NUMBER: builtins.int
     start_history: builtins.int
-    """Milliseconds. Accepted, not used."""
+    """Milliseconds, 20 to 2000."""
     start_threshold: builtins.float
-    """0 to 1. Accepted, not used."""
+    """Share of speech in it that begins an utterance, up to 1."""
     stop_history: builtins.int
-    """Milliseconds of silence that end an utterance. Above 0 it replaces the daemon's own setting for this stream and is
-    brought into the range 100 to 10000.
-    """
+    """Milliseconds, 100 to 10000."""
     stop_threshold: builtins.float
-    """0 to 1. Accepted, not used."""
+    """Share of silence in it that ends an utterance, up to 1."""
     stop_history_eou: builtins.int
-    """Milliseconds. Accepted, not used."""
+    """Milliseconds, 100 to 10000, less than `stop_history`: a first pass. After so much silence an interim result with
+    stability 1 tells the whole text that the final will have if no speech follows. Only with `interim_results`.
+    """
     stop_threshold_eou: builtins.float
-    """0 to 1. Accepted, not used."""
+    """Share of silence for that, up to 1."""
     def __init__(
         self,
         *,
@@ -606,7 +607,9 @@ class StreamingRecognitionResult(google.protobuf.message.Message):
     is_final: builtins.bool
     """The utterance is over and its text will not change. An interim result replaces the interim before it."""
     stability: builtins.float
-    """0 to 1: how likely the text is to stay; 1 in a final result."""
+    """0 to 1: the share of the words, from the first on, that later interim results will not take back. 1 in a final
+    result, and in the first pass that `stop_history_eou` asks for.
+    """
     channel_tag: builtins.int
     """Always 1: channels are mixed."""
     audio_processed: builtins.float

@@ -142,10 +142,8 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             self._noted.add((kind, name))
             _log.info("a client asked for %s %r, which %s", kind, name, remark)
 
-    def _segmentation_for(self, options: wire.Options) -> Segmentation | None:
-        if options.end_silence_ms is None:
-            return None
-        return replace(self._sessions.settings.segmentation, end_silence_ms=options.end_silence_ms)
+    def _segmentation_for(self, options: wire.Options) -> Segmentation:
+        return options.endpointing.applied(self._sessions.settings.segmentation, first_pass=options.interim)
 
 
 def _client_audio(options: wire.Options) -> ClientAudio:

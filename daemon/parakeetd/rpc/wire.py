@@ -12,6 +12,7 @@ from parakeetd.model.decoding import DecodeOptions, read_decoder
 from parakeetd.model.phrases import read_boosts
 from parakeetd.model.transcript import Transcript, Word
 from parakeetd.rpc.abilities import COMMANDS_KEY, DECODER_KEY, parameters_of
+from parakeetd.rpc.endpointing import Endpointing, read_endpointing
 from parakeetd.session import Result, ServedModel
 from parakeetd.text import HouseStyle
 from parakeetd_proto import riva_asr_pb2 as asr
@@ -26,9 +27,6 @@ _ENCODINGS: Final[dict[int, Encoding]] = {
     audio.OGGOPUS: Encoding.OGG,
     audio.ALAW: Encoding.ALAW,
 }
-
-END_SILENCE_MS: Final = (100, 10_000)
-"""What a client's `stop_history` is brought into: the range of `Segmentation.end_silence_ms`."""
 
 CHANNEL_TAG: Final = 1
 """Channels are mixed into one, and Riva counts them from 1."""
@@ -48,8 +46,7 @@ class Options:
     model: str
     word_times: bool
     interim: bool
-    end_silence_ms: int | None
-    """Silence that ends an utterance; None: as the daemon is configured."""
+    endpointing: Endpointing
     decode: DecodeOptions
     punctuation: bool
     """The model's punctuation is wanted."""
@@ -68,8 +65,6 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
     if config.encoding not in _ENCODINGS:
         known = ", ".join(f"{value.name} ({value.number})" for value in audio.AudioEncoding.DESCRIPTOR.values)
         raise InputError(f"config.encoding {config.encoding} is not known; send one of {known}")
-    stop_history = config.endpointing_config.stop_history
-    low, high = END_SILENCE_MS
     return Options(
         encoding=_ENCODINGS[config.encoding],
         sample_rate=config.sample_rate_hertz,
@@ -78,7 +73,7 @@ def read_config(config: asr.RecognitionConfig, *, interim: bool = False) -> Opti
         model=config.model,
         word_times=config.enable_word_time_offsets,
         interim=interim,
-        end_silence_ms=min(max(stop_history, low), high) if stop_history > 0 else None,
+        endpointing=read_endpointing(config.endpointing_config, config.custom_configuration),
         decode=_decode_options(config),
         punctuation=config.enable_automatic_punctuation,
         profanity_filter=config.profanity_filter,

@@ -77,6 +77,17 @@ async def test_stop_history_decides_how_much_silence_ends_an_utterance(serving: 
         assert len(await daemon.client.answers(opening(short), *spoken)) == 2
 
 
+async def test_a_first_pass_comes_with_the_whole_text_and_stability_one(serving: Serving) -> None:
+    asked = pcm(endpointing_config=asr.EndpointingConfig(stop_history=1_000, stop_history_eou=400))
+    async with serving() as daemon:
+        spoken = chunks(speech(1.0) + silence(1.5))
+        results = await daemon.client.answers(opening(asked, interim=True), *spoken)
+    first = next(item for item in results if item.stability == 1)
+    assert not first.is_final
+    assert results[-1].is_final
+    assert first.alternatives[0].transcript == results[-1].alternatives[0].transcript.strip()
+
+
 @pytest.mark.parametrize("chunk_bytes", [7, 3200, 1 << 20])
 async def test_a_wav_file_with_its_header_needs_neither_encoding_nor_rate(
     serving: Serving, chunk_bytes: int

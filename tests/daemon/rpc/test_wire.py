@@ -51,9 +51,53 @@ def test_stop_history_is_the_silence_that_ends_an_utterance_within_what_can_be_s
     asked: int | None, used: int | None
 ) -> None:
     read = options(endpointing_config=asr.EndpointingConfig(stop_history=asked))
-    assert read.end_silence_ms == used
-    if used is not None:
-        assert Segmentation(end_silence_ms=used).end_silence_ms == used
+    applied = read.endpointing.applied(Segmentation(), first_pass=False)
+    assert applied == (Segmentation() if used is None else Segmentation(end_silence_ms=used))
+
+
+def test_all_of_a_clients_endpointing_is_applied() -> None:
+    config = asr.EndpointingConfig(
+        start_history=300,
+        start_threshold=0.5,
+        stop_history=600,
+        stop_threshold=0.9,
+        stop_history_eou=240,
+        stop_threshold_eou=0.8,
+    )
+    read = options(endpointing_config=config, custom_configuration={"early_end_ms": "400"}).endpointing
+    applied = read.applied(Segmentation(), first_pass=True)
+    assert (applied.onset_window_ms, applied.onset_ms) == (300, 150)
+    assert (applied.end_silence_ms, applied.eou_silence_ms) == (600, 240)
+    assert [applied.end_threshold, applied.eou_threshold] == pytest.approx([0.9, 0.8])
+    assert applied.early_end_ms == 400
+    assert read.applied(Segmentation(), first_pass=False).eou_silence_ms == 0
+
+
+def test_a_first_pass_or_an_early_end_that_would_come_no_sooner_than_the_end_is_none() -> None:
+    config = asr.EndpointingConfig(stop_history=300, stop_history_eou=300)
+    read = options(endpointing_config=config, custom_configuration={"early_end_ms": "2000"}).endpointing
+    applied = read.applied(Segmentation(), first_pass=True)
+    assert (applied.eou_silence_ms, applied.early_end_ms) == (0, 0)
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-5", "1.5", "99999"])
+def test_an_early_end_that_is_no_time_is_an_error_that_names_it(wrong: str) -> None:
+    with pytest.raises(InputError, match="early_end_ms.*" + wrong):
+        options(custom_configuration={"early_end_ms": wrong})
+
+
+def test_any_thresholds_of_a_client_give_settings_that_can_be_used() -> None:
+    for value in (-1.0, 0.0, 1e-6, 0.5, 1.0, 7.0):
+        for history in (-1, 1, 19, 250, 10**6):
+            config = asr.EndpointingConfig(
+                start_history=history,
+                start_threshold=value,
+                stop_history=history,
+                stop_threshold=value,
+                stop_history_eou=history,
+                stop_threshold_eou=value,
+            )
+            options(endpointing_config=config).endpointing.applied(Segmentation(), first_pass=True)
 
 
 def test_the_first_message_must_be_the_configuration() -> None:
