@@ -71,7 +71,8 @@ class OneRow:
         return self.networks.start(1)
 
     def joint(self, frame: int, state: tuple[Floats, States]) -> Floats:
-        return self.networks.joint(self.frames[None, frame : frame + 1], state[0])[0, 0]
+        logits: Floats = self.networks.joint(self.frames[None, frame : frame + 1], state[0])[0, 0]
+        return logits
 
     def predict(self, token: int, state: tuple[Floats, States]) -> tuple[Floats, States]:
         return self.networks.predict(np.array([token]), state[1])

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.decoding import Decoder
 from parakeetd.routing import Engine, Router
 from parakeetd.routing.fake import FakeEngine
@@ -45,9 +46,10 @@ def serving(routers: Callable[[Engine], Router]) -> Serving:
         decoders: tuple[Decoder, ...] = ("tdt",),
         writes_punctuation: bool = False,
         house: HouseStyle | None = None,
+        biasing: Biasing | None = None,
     ) -> AsyncIterator[Daemon]:
         router = routers(engine or FakeEngine())
-        model = ServedModel("fake", languages, router, decoders, writes_punctuation)
+        model = ServedModel("fake", languages, router, decoders, writes_punctuation, biasing)
         sessions = WatchedSessions((model,), settings or SessionSettings())
         server = RpcServer(sessions, (address,), house)
         await server.start()
