@@ -294,3 +294,30 @@ def test_the_decoder_can_be_chosen(parakeetd: Command, clips: dict[str, Clip]) -
     refused = parakeetd("transcribe", "--decoder", "beam", clips["clock"].path)
     assert refused.code == 2
     assert "'beam' is not one of 'tdt', 'ctc'" in refused.err
+
+
+def test_phrases_are_boosted_from_the_command_line_and_from_a_file(
+    parakeetd: Command, clips: dict[str, Clip], tmp_path: Path
+) -> None:
+    clip = clips["command"]
+    listed = tmp_path / "names.txt"
+    listed.write_text("# as in a list of names\nSeventy:20\nbrunhilde\n", encoding="utf-8")
+    plain = parakeetd("transcribe", clip.path)
+    assert plain.out.split() == clip.nemo_text.split()
+    for flags in (["--boost", "brunhilde", "--boost", "seventy:20"], ["--boost-file", str(listed)]):
+        assert "seventy" in parakeetd("transcribe", *flags, clip.path).out.split()
+
+
+def test_a_phrase_that_cannot_be_boosted_is_told_once_for_all_files(
+    parakeetd: Command, clips: dict[str, Clip]
+) -> None:
+    files = [clips[name].path for name in THREE]
+    outcome = parakeetd("transcribe", "--boost", "K8s", *files)
+    assert outcome.code == 2
+    assert outcome.error == "parakeetd: the phrase 'K8s' cannot be boosted: model demo has no token for '8'"
+    assert "boost of phrase 'six' is -2" in parakeetd("transcribe", "--boost", "six:-2", *files).error
+
+
+def test_the_language_may_be_said(parakeetd: Command, clips: dict[str, Clip]) -> None:
+    outcome = parakeetd("transcribe", "--vad", "off", "--language", "en-GB", clips["clock"].path)
+    assert outcome.out.splitlines() == [clips["clock"].nemo_text]
