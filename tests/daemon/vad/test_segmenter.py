@@ -205,3 +205,53 @@ def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=rf"segmentation\.{next(iter(wrong))}"):
         Segmentation(**wrong)
+
+
+def cut_doubtful(frames: str, settings: Segmentation = SETTINGS) -> list[tuple[int, int]]:
+    """As `cut`, with `?` for what may be speech and `#` for what is confirmed."""
+    segmenter = Segmenter(settings, FRAME_MS)
+    spans = [segmenter.push(frame in "?#", -30.0, confirmed=frame == "#") for frame in frames]
+    spans.append(segmenter.finish(confirmed=False))
+    return [(span.start, span.end) for span in spans if span is not None]
+
+
+def test_what_is_never_confirmed_gives_no_segment() -> None:
+    assert cut_doubtful("." * 50 + "?" * 300 + "." * 100) == []
+
+
+def test_a_segment_that_is_confirmed_late_begins_where_speech_was_possible_first() -> None:
+    assert cut_doubtful("." * 50 + "?" * 30 + "#" * 5 + "?" * 20 + "." * 100) == [(50 - 15, 105 + 20)]
+
+
+def test_what_waits_for_confirmation_keeps_a_second_and_its_pre_roll() -> None:
+    [(start, _)] = cut_doubtful("?" * 1000 + "#" * 50 + "." * 100)
+    assert start == 1000 - (50 + 15)
+
+
+def test_quiet_after_a_word_can_confirm_it() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS)
+    for frame in "." * 50 + "?" * 20 + "." * 5:
+        segmenter.push(frame == "?", -30.0, confirmed=False)
+    assert segmenter.open_span is None
+    segmenter.push(False, -60.0, confirmed=True)
+    assert segmenter.open_span is not None
+    assert segmenter.open_span.start == 50 - 15
+
+
+def test_an_open_segment_is_not_shown_before_it_is_confirmed() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS)
+    for _ in range(40):
+        segmenter.push(True, -30.0, confirmed=False)
+    assert segmenter.open_span is None
+    segmenter.push(True, -30.0, confirmed=True)
+    assert segmenter.open_span is not None
+
+
+def test_audio_that_waits_for_confirmation_is_kept() -> None:
+    segmenter = Segmenter(SETTINGS, FRAME_MS)
+    for _ in range(500):
+        segmenter.push(True, -30.0, confirmed=False)
+    kept = segmenter.keep_from
+    segmenter.push(True, -30.0, confirmed=True)
+    assert segmenter.open_span is not None
+    assert kept <= segmenter.open_span.start
