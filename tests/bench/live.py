@@ -10,13 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
@@ -26,6 +20,7 @@ from live_load import (
     after_the_end,
     after_the_onset,
     between_interims,
+    daemon,
     listen,
     stable_words,
     utterances,
@@ -36,30 +31,6 @@ from speech_load import Track, make_track
 CHUNK_SECONDS = 0.02
 STOP_MS = 800
 SHORT_STOP_MS = 250
-
-
-@contextmanager
-def daemon(*options: str) -> Iterator[tuple[str, int]]:
-    """`parakeetd serve` on a free port with a home of its own: its address and process."""
-    with tempfile.TemporaryDirectory(prefix="parakeetd-live-") as home:
-        command = [sys.executable, "-m", "parakeetd.cli", "serve", "--listen", "127.0.0.1:0", *options]
-        environment = {"PATH": os.environ["PATH"], "HOME": home}
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-            try:
-                address = ""
-                for line in process.stderr or ():
-                    if line.startswith("listening on "):
-                        address = line.removeprefix("listening on ").strip()
-                    if line.strip() == "ready":
-                        break
-                else:
-                    raise SystemExit("parakeetd did not start")
-                # Its log must be read, or it blocks in writing.
-                threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
-                yield address, process.pid
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
 
 
 def run(track: Track, options: list[str], *, interim: bool, stop_history: int) -> tuple[Heard, float]:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -36,11 +44,14 @@ def utterances(speech: Path, clips: Path) -> list[tuple[str, Floats]]:
     shipped clips otherwise."""
     from parakeetd.audio.sources.file import read_audio
 
-    files = [*sorted((speech / "an4/test").glob("*.flac")), *sorted((speech / "digits").glob("*.flac"))]
-    if files:
-        # Of both kinds in turn, whatever part of a run is taken.
-        files = [files[i * 37 % len(files)] for i in range(len(files))] if len(files) % 37 else files
-        return [(file.stem, voiced(read_audio(file))) for file in files]
+    manifest = speech / "manifest.jsonl"
+    lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.is_file() else []
+    rows = [row for row in map(json.loads, lines) if row["file"].startswith(("an4/test/", "digits/"))]
+    if rows:
+        # Mixed, so that any part of them has both kinds and all speakers.
+        order = np.random.default_rng(2).permutation(len(rows))
+        chosen = [rows[i] for i in order]
+        return [(row["transcript"].lower(), voiced(read_audio(speech / row["file"]))) for row in chosen]
     return [(text, voiced(samples)) for text, samples in shipped_pieces(clips)]
 
 
@@ -62,6 +73,30 @@ class Heard:
     results: list[Said] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     """Seconds by which each message left too late."""
+
+
+@contextmanager
+def daemon(*options: str) -> Iterator[tuple[str, int]]:
+    """`parakeetd serve` on a free port with a home of its own: its address and process."""
+    with tempfile.TemporaryDirectory(prefix="parakeetd-live-") as home:
+        command = [sys.executable, "-m", "parakeetd.cli", "serve", "--listen", "127.0.0.1:0", *options]
+        environment = {"PATH": os.environ["PATH"], "HOME": home}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                address = ""
+                for line in process.stderr or ():
+                    if line.startswith("listening on "):
+                        address = line.removeprefix("listening on ").strip()
+                    if line.strip() == "ready":
+                        break
+                else:
+                    raise SystemExit("parakeetd did not start")
+                # Its log must be read, or it blocks in writing.
+                threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
+                yield address, process.pid
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
 
 
 async def listen(

@@ -1,0 +1,181 @@
+"""Hours in one stream: `python tests/bench/longform.py`. See README.md.
+
+A long reading goes through one stream of `parakeetd serve`, as fast as the daemon takes it: the text must be that of
+`parakeetd transcribe`, and the memory must stop growing. Then hours of it through the session code alone, without a
+model: memory again. Last, short utterances without pauses between them at several maximum lengths: no word may be lost
+or doubled where segments are cut. Exit code 1 when a bound is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import jiwer
+import numpy as np
+
+from live_load import daemon, listen, utterances
+from measuring import ROOT, machine, resident_mb
+from parakeetd import load
+from parakeetd.audio import Samples
+from parakeetd.audio.sources.file import read_audio
+from parakeetd.routing import Router
+from parakeetd.routing.fake import FakeEngine
+from parakeetd.session import ServedModel, Sessions, SessionSettings
+from parakeetd.vad import Segmentation
+from speech_load import RATE, Track
+
+GROWTH_MB = 20.0
+"""Allowed between the first quarter of a run and its end: ONNX Runtime's arena meets its longest segments late."""
+MINUTE = 25
+"""Utterances that make up about a minute."""
+
+
+class Memory:
+    """Samples of a process's resident memory while a block runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[tuple[float, float]] = []
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> float:
+        """MB from the highest of the first quarter of the time to the highest of the last."""
+        end = self.samples[-1][0]
+        first = [mb for at, mb in self.samples if at <= end / 4]
+        last = [mb for at, mb in self.samples if at >= end * 3 / 4]
+        return max(last) - max(first)
+
+    def _watch(self) -> None:
+        begin = time.monotonic()
+        while True:
+            self.samples.append((time.monotonic() - begin, resident_mb(self._pid)))
+            if self._ended.wait(0.5):
+                return
+
+
+def through_the_server(file: Path) -> bool:
+    """The file in one stream over the real server against `parakeetd transcribe`."""
+    command = [sys.executable, "-m", "parakeetd.cli", "transcribe", str(file)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    samples = read_audio(file)
+    with daemon() as (address, pid), Memory(pid) as memory:
+        track = Track(samples, ())
+        heard = asyncio.run(listen(address, track, interim=False, chunk_seconds=0.1, pace=0.0))
+    streamed = " ".join(item.text for item in heard.results if item.final).split()
+    same = streamed == said
+    print(
+        f"{file.name}: {len(samples) / RATE / 60:.1f} min in {heard.results[-1].at:.0f} s, {len(streamed)} words, "
+        f"{'the same text' if same else 'ANOTHER TEXT than transcribe: ' + str(len(said)) + ' words'}; memory "
+        f"{memory.samples[0][1]:.0f} to {memory.samples[-1][1]:.0f} MB, last quarter {memory.growth:+.1f} MB"
+    )
+    return same and memory.growth <= GROWTH_MB
+
+
+async def through_the_session(samples: Samples, hours: float) -> int:
+    """Hours of a recording through the session code; the number of results."""
+    router = Router({"cpu": FakeEngine})
+    sessions = Sessions((ServedModel("none", ("en-US",), router),), SessionSettings())
+
+    async def chunks() -> AsyncIterator[Samples]:
+        for at in range(0, round(hours * 3600 * RATE), RATE // 2):
+            begin = at % (len(samples) - RATE // 2)
+            yield samples[begin : begin + RATE // 2]
+
+    count = 0
+    async with aclosing(sessions.stream(chunks(), interim=True)) as results:
+        async for _ in results:
+            count += 1
+    router.close(10.0)
+    return count
+
+
+def at_seams(pieces: list[tuple[str, Samples]], lengths_ms: list[int]) -> bool:
+    """Utterances without pauses between them, cut at each maximum length, against one segment of each minute."""
+    groups = [pieces[i : i + MINUTE] for i in range(0, len(pieces), MINUTE)]
+    audio = [np.concatenate([samples for _, samples in group]) for group in groups]
+    said = [" ".join(text for text, _ in group) for group in groups]
+    good = True
+    with load(device="cpu") as model:
+
+        def errors(length_ms: int, overlap_ms: int) -> jiwer.WordOutput:
+            cut = Segmentation(max_segment_ms=length_ms, overlap_ms=overlap_ms)
+            return jiwer.process_words(
+                said, [model.transcribe(samples, vad="off", segmentation=cut).text for samples in audio]
+            )
+
+        whole = errors(200_000, 0)
+        print(
+            f"seams: {sum(map(len, audio)) / RATE:.0f} s, {whole.hits + whole.substitutions + whole.deletions} words"
+        )
+        print(f"  as one segment a minute     {shown(whole)}")
+        for length in lengths_ms:
+            cut, overlapped = errors(length, 0), errors(length, Segmentation().overlap_ms)
+            good &= overlapped.wer <= whole.wer + 0.01
+            good &= overlapped.deletions + overlapped.insertions <= cut.deletions + cut.insertions
+            print(f"  at most {length / 1000:2.0f} s, cut           {shown(cut)}")
+            print(f"  at most {length / 1000:2.0f} s, overlapped    {shown(overlapped)}")
+    return good
+
+
+def shown(errors: jiwer.WordOutput) -> str:
+    return f"{100 * errors.wer:.1f} % word errors, {errors.deletions} lost, {errors.insertions} added"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--speech", type=Path, default=os.environ.get("PARAKEETD_SPEECH", ROOT / "../shared/speech")
+    )
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--only", choices=("server", "session", "seams"))
+    arguments = parser.parse_args()
+    speech = Path(arguments.speech)
+    clips = ROOT / "daemon/parakeetd/clips"
+    where = machine()
+    print(f"{where['processor']}, {where['cores']} cores, load {where['load']}")
+    good = True
+    reading = speech / "longform/LJ001.flac"
+    pieces = utterances(speech, clips)
+    if arguments.only in (None, "server"):
+        if reading.is_file():
+            good &= through_the_server(reading)
+        else:
+            print(f"{reading} is not there: the long reading is left out")
+    if arguments.only in (None, "session"):
+        samples = np.concatenate([np.pad(piece, (0, RATE)) for _, piece in pieces[:30]])
+        with Memory(os.getpid()) as memory:
+            begin = time.monotonic()
+            count = asyncio.run(through_the_session(samples, arguments.hours))
+        print(
+            f"session: {arguments.hours:g} h in {time.monotonic() - begin:.0f} s, {count} results; "
+            f"memory {memory.samples[0][1]:.0f} MB, last quarter {memory.growth:+.1f} MB"
+        )
+        good &= memory.growth <= GROWTH_MB
+    if arguments.only in (None, "seams"):
+        good &= at_seams(pieces[: 6 * MINUTE], [4_000, 6_000, 10_000, 20_000])
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
