@@ -38,7 +38,7 @@ class Segmentation:
     max_segment_ms: int = 20_000
     """Longest segment. A longer one is cut at its longest pause, or where it is quietest."""
     overlap_ms: int = 1_000
-    """Audio beyond the cut that both parts get when it may go through a word, at most an eighth of `max_segment_ms`."""
+    """Audio beyond the cut that both parts get when it may go through a word, at most a quarter of `max_segment_ms`."""
 
     def __post_init__(self) -> None:
         for name in ("pre_roll_ms", "trailing_pad_ms"):
@@ -119,7 +119,7 @@ class Segmenter:
         first = min(silence for silence in (self._end[0], self._eou[0], self._early_end) if silence)
         self._trailing_pad = max(0, min(frames(settings.trailing_pad_ms), first - hangover - frames(LEAD_MS)))
         self._max = frames(settings.max_segment_ms)
-        self._overlap = min(frames(settings.overlap_ms), self._max // 8)
+        self._overlap = min(frames(settings.overlap_ms), self._max // 4)
         self._seam_pause = frames(SEAM_PAUSE_MS)
         self._look_back = min(frames(LOOK_BACK_MS) + self._pre_roll, self._max)
         self._now = 0
