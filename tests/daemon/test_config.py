@@ -38,6 +38,8 @@ threads = 3
 [vad]
 detector = "off"
 aggressiveness = 0
+confirm = "off"
+confirm_threshold = 0.4
 
 [segmentation]
 pre_roll_ms = 100
@@ -88,7 +90,9 @@ def test_the_defaults_are_those_that_the_readme_names() -> None:
     config = Config()
     assert config.server == ServerSettings(listen=(), max_streams=32, idle_seconds=60, drain_seconds=10)
     assert config.device == DeviceSettings(choice="auto", threshold_seconds=None, threads=0)
-    assert config.vad == VadSettings(detector="webrtc", aggressiveness=2)
+    assert config.vad == VadSettings(
+        detector="webrtc", aggressiveness=2, confirm="silero", confirm_threshold=0.6
+    )
     assert (config.segmentation.pre_roll_ms, config.segmentation.end_silence_ms) == (300, 800)
     assert config.segmentation.max_segment_ms == 20_000
 
@@ -104,7 +108,7 @@ def test_every_table_and_key_is_read(paths: Paths) -> None:
         ),
         model=ModelSettings(name="0.6b-v3"),
         device=DeviceSettings(choice="cpu", threshold_seconds=2.5, threads=3),
-        vad=VadSettings(detector="off", aggressiveness=0),
+        vad=VadSettings(detector="off", aggressiveness=0, confirm="off", confirm_threshold=0.4),
         segmentation=Segmentation(
             pre_roll_ms=100,
             onset_ms=40,
@@ -141,6 +145,7 @@ def test_what_is_read_reaches_the_sessions(paths: Paths) -> None:
     sessions = read_config(None, paths).sessions
     assert (sessions.max_streams, sessions.idle_seconds) == (2, 5.0)
     assert (sessions.detector, sessions.aggressiveness) == ("off", 0)
+    assert (sessions.confirm, sessions.confirm_threshold) == ("off", 0.4)
     assert sessions.segmentation.end_silence_ms == 500
 
 
@@ -181,6 +186,8 @@ def test_an_unknown_key_or_a_wrong_type_is_named(paths: Paths, text: str, named:
         ("[device]\nthreshold_seconds = -1", "device.threshold_seconds must be 0 or more, not -1"),
         ("[vad]\ndetector = 'silent'", "vad.detector must be one of 'webrtc', 'off', not 'silent'"),
         ("[vad]\naggressiveness = 4", "vad.aggressiveness must be 0, 1, 2 or 3, not 4"),
+        ("[vad]\nconfirm = 'maybe'", "vad.confirm must be one of 'silero', 'off', not 'maybe'"),
+        ("[vad]\nconfirm_threshold = 1", "vad.confirm_threshold must be between 0 and 1, not 1"),
         ("[text]\npunctuation = 'no'", "text.punctuation must be one of 'request', 'always', not 'no'"),
         ("[text]\ncommands = 'c.toml'", "text.commands must be an absolute path or begin with ~/"),
         ("[text]\nprofanity = 'w.txt'", "text.profanity must be an absolute path or begin with ~/"),

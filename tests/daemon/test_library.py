@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import parakeetd
 from clips import Clip
+from noises import KINDS
 from parakeetd.errors import AudioError, BundleError, Closed, DeviceError, InputError, ModelNotFound
 from parakeetd.model.sessions import probe
 
@@ -198,6 +199,19 @@ def test_a_missing_gpu_leaves_the_work_to_the_cpu(clips: dict[str, Clip]) -> Non
     with parakeetd.load("demo", device="auto", threads=1) as loaded:
         segments = loaded.transcribe(clips["digits"].path).segments
     assert [segment.device for segment in segments] == ["cpu"]
+
+
+@pytest.mark.parametrize("confirm", ["web", None])
+def test_an_unknown_confirmation_is_named(model: parakeetd.Model, confirm: Any) -> None:
+    with pytest.raises(InputError, match=f"confirm must be silero or off, not {confirm!r}"):
+        model.transcribe(np.zeros(16_000, np.float32), confirm=confirm)
+
+
+def test_text_out_of_music_is_refused(model: parakeetd.Model) -> None:
+    """Tones like music: the small model hears words in them, which the confirmation keeps out."""
+    music = KINDS["music"](60.0, np.random.default_rng(1))
+    assert model.transcribe(music, confirm="off").text != ""
+    assert model.transcribe(music).text == ""
 
 
 @pytest.mark.parametrize("detector", ["web", None])

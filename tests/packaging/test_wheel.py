@@ -68,6 +68,12 @@ def test_the_tables_that_users_copy_are_in_the_wheel(names: set[str]) -> None:
     assert {"parakeetd/text/commands.toml", "parakeetd/text/profanity.txt"} <= names
 
 
+def test_the_voice_detector_comes_with_its_licence(names: set[str]) -> None:
+    folder = "parakeetd/embedded/silero"
+    assert {f"{folder}/silero_vad_16k_sequence.onnx", f"{folder}/LICENSE.md"} <= names
+    assert "MIT License" in (ROOT / "daemon" / folder / "LICENSE.md").read_text(encoding="utf-8")
+
+
 def test_the_licence_is_in_the_wheel(wheel: Path) -> None:
     assert Parser().parsestr(metadata(wheel, "METADATA"))["License-Expression"] == "Apache-2.0"
     assert "Apache License" in metadata(wheel, "licenses/LICENSE")

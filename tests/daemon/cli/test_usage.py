@@ -55,6 +55,7 @@ def test_the_version_is_told(parakeetd: Command) -> None:
         (["transcribe", "--fromat", "srt", "x.wav"], "--fromat"),
         (["transcribe", "--format", "doc", "x.wav"], "'doc' is not one of 'text', 'json', 'srt', 'vtt'"),
         (["transcribe", "--vad", "loud", "x.wav"], "'loud' is not one of 'webrtc', 'off'"),
+        (["transcribe", "--confirm", "maybe", "x.wav"], "'maybe' is not one of 'silero', 'off'"),
         (["transcribe", "--device", "gpu", "x.wav"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["serve", "now"], "now"),
         (["serve", "--listen"], "--listen"),
