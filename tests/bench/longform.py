@@ -90,9 +90,10 @@ def through_the_server(file: Path) -> bool:
         heard = asyncio.run(listen(address, track, interim=False, chunk_seconds=0.1, pace=0.0))
     streamed = " ".join(item.text for item in heard.results if item.final).split()
     same = streamed == said
+    text = "the same text" if same else f"ANOTHER TEXT than transcribe with {len(said)}"
     print(
         f"{file.name} twice: {len(samples) / RATE / 60:.1f} min in {heard.results[-1].at:.0f} s, "
-        f"{len(streamed)} words, {'the same text' if same else 'ANOTHER TEXT than transcribe: ' + str(len(said)) + ' words'}; memory "
+        f"{len(streamed)} words, {text}; memory "
         f"{memory.samples[0][1]:.0f} to {memory.samples[-1][1]:.0f} MB, second half {memory.growth:+.1f} MB"
     )
     return same and memory.growth <= GROWTH_MB

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -199,10 +200,15 @@ def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
         {"pre_roll_ms": -1},
         {"trailing_pad_ms": 90_000},
         {"max_segment_ms": 10},
+        {"overlap_ms": -1},
+        {"eou_silence_ms": 20_000},
+        {"early_end_ms": -1},
+        {"end_threshold": 0.0},
+        {"eou_threshold": 1.5},
         {"onset_ms": 300, "onset_window_ms": 200},
     ],
 )
-def test_impossible_settings_are_refused_by_name(wrong: dict[str, int]) -> None:
+def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"segmentation\.{next(iter(wrong))}"):
         Segmentation(**wrong)
 
