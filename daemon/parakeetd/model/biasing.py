@@ -131,7 +131,7 @@ class Steering:
             self._tried += 1
             if self._tree.whole(self._node) >= self._tried:
                 self._tried = 0
-        self.begun = begins and self._tried > 0
+            self.begun = begins and self._tried > 0
         return taken
 
     def _highest(self, tree: ContextTree, scores: Floats, best: int, not_again: int | None) -> int:

@@ -32,8 +32,10 @@ class Hypothesis:
         "_instead",
         "_max_symbols",
         "_steering",
+        "begins_trial",
         "frame",
         "frames",
+        "on_trial",
         "tokens",
     )
 
@@ -56,6 +58,10 @@ class Hypothesis:
         self._durations = durations
         self._max_symbols = max_symbols
         self._steering = None if bias is None else bias.steering()
+        self.on_trial = False
+        """Whether tokens were emitted for a phrase's sake that may have to be taken back."""
+        self.begins_trial = False
+        """Whether the last token was the first of a trial: the caller keeps the state before it."""
         self._instead: Token | None = None
         """What would have been emitted in place of a trial's first token."""
         self._before_trial = (0, 0)
@@ -83,7 +89,8 @@ class Hypothesis:
         if self._steering is not None:
             others = total - 1.0 if token == best else math.inf
             token = self._steering.boosted(scores, token, others=others)
-            if self._steering.begun:
+            self.on_trial, self.begins_trial = self._steering.on_trial, self._steering.begun
+            if self.begins_trial:
                 confidence = float(likelihoods[plain]) / total
                 self._instead = Token(plain, self.frame, duration, confidence)
                 self._before_trial = (len(self.tokens), self._at_this_frame)
@@ -98,27 +105,18 @@ class Hypothesis:
         if token.duration or used_up:
             self._move(token.duration or 1)
 
-    @property
-    def on_trial(self) -> bool:
-        """Whether tokens were emitted for a phrase's sake that may have to be taken back."""
-        return self._steering is not None and self._steering.on_trial
-
-    @property
-    def begins_trial(self) -> bool:
-        """Whether the last token was the first of a trial: the caller keeps the state before it."""
-        return self._steering is not None and self._steering.begun
-
     def take_back(self) -> bool:
         """Return to the trial's beginning if its phrase can come no more, and emit the token without phrases; True when
         that was done, and the caller has to go on from the state before the trial with this token."""
         steering, instead = self._steering, self._instead
-        if steering is None or instead is None or not (steering.failed or (self.done and steering.on_trial)):
+        if not self.on_trial or steering is None or instead is None or not (steering.failed or self.done):
             return False
         count, self._at_this_frame = self._before_trial
         del self.tokens[count:]
         self.frame = instead.frame
         self._emit(instead)
         steering.take_back(instead.id)
+        self.on_trial = self.begins_trial = False
         return True
 
     def _move(self, frames: int) -> None:
