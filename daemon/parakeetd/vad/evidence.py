@@ -94,8 +94,10 @@ class Evidence:
     QUIET_SECONDS = 0.1
     IN_VAIN_SECONDS = 0.5
     """What the detector may have heard in vain at that moment: where it hears much, quiet means little."""
+    IN_VAIN_SHARE = 0.6
+    """Or this share of all that it has heard: a voice that the model knows badly is ruled out now and then too."""
     FORGET_SECONDS = 10.0
-    """Time in which that falls to a third."""
+    """Time in which what was heard counts a third."""
 
     def __init__(self, threshold: float) -> None:
         """
@@ -115,8 +117,10 @@ class Evidence:
         """The largest since it was quiet."""
         self._quiet = 0.0
         """Seconds since the detector heard something."""
+        self._heard = 0.0
+        """Seconds that it heard; older ones count less."""
         self._in_vain = 0.0
-        """Seconds that it heard and the model ruled out; older ones count less."""
+        """Those of them that the model ruled out."""
 
     def forget(self) -> None:
         """What follows does not join what came before."""
@@ -133,12 +137,14 @@ class Evidence:
 
     def judge(self, seconds: float, heard: bool) -> Verdict:
         """The verdict on the next frame of the stream, of so many seconds."""
-        self._in_vain *= math.exp(-seconds / self.FORGET_SECONDS)
+        kept = math.exp(-seconds / self.FORGET_SECONDS)
+        self._heard, self._in_vain = self._heard * kept, self._in_vain * kept
         if not heard:
             before, self._quiet = self._quiet, self._quiet + seconds
             # Once, when it has just become quiet.
             return Verdict(False, before < self.QUIET_SECONDS <= self._quiet and self.ended())
         self._quiet = 0.0
+        self._heard += seconds
         possible = max(list(self._last)[-self.LASTING :], default=0.0) >= self._threshold * self.POSSIBLE
         if not possible:
             self._in_vain += seconds
@@ -147,4 +153,5 @@ class Evidence:
     def ended(self) -> bool:
         """Whether what has been heard is confirmed by the quiet after it. Asked once: it is forgotten."""
         best, self._best = self._best, 0.0
-        return best >= self._threshold * self.ALONE and self._in_vain < self.IN_VAIN_SECONDS
+        trusted = self._in_vain < max(self.IN_VAIN_SECONDS, self.IN_VAIN_SHARE * self._heard)
+        return trusted and best >= self._threshold * self.ALONE

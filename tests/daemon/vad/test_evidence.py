@@ -66,6 +66,18 @@ def test_quiet_confirms_nothing_where_the_detector_hears_much_in_vain() -> None:
     assert not after_quiet(noisy)
 
 
+def test_a_voice_that_is_ruled_out_half_of_the_time_is_still_trusted() -> None:
+    odd = evidence()
+    for _ in range(3):
+        odd.add(np.array([0.0, 0.0, 0.0, 0.0, 0.0], np.float32))
+        for _ in range(15):
+            odd.judge(FRAME_SECONDS, heard=True)
+        odd.add(np.array([0.3, 0.4, 0.4, 0.3, 0.3], np.float32))
+        for _ in range(15):
+            odd.judge(FRAME_SECONDS, heard=True)
+    assert after_quiet(odd)
+
+
 def test_what_was_heard_in_vain_is_forgotten_in_time() -> None:
     noisy = evidence(0.0, 0.0)
     for _ in range(30):
