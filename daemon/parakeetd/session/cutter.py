@@ -127,8 +127,11 @@ class Cutter:
             if left < self._frame:
                 frame = np.pad(frame, (0, self._frame - left))
             self._judged += self._frame
-            verdict = self._confirmer.judge(frame, self._detector.is_speech(frame))
-            span = self._segmenter.push(verdict.possible, level_db(frame), confirmed=verdict.confirmed)
+            heard = self._detector.is_speech(frame)
+            verdict = self._confirmer.judge(frame, heard)
+            span = self._segmenter.push(
+                verdict.possible, level_db(frame), confirmed=verdict.confirmed, heard=heard
+            )
             if span is not None:
                 yield span
 

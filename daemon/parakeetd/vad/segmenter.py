@@ -91,6 +91,10 @@ class Span:
     """Likewise: words from here on belong to the next span."""
 
 
+DOUBT_MS = 200
+"""How long something may have been heard before it is taken for possible speech."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     speech: bool
@@ -126,6 +130,7 @@ class Segmenter:
         self._free_from = 0
         """No span may start before this frame: the end of the last one."""
         self._recent: deque[_Frame] = deque(maxlen=frames(settings.onset_window_ms))
+        self._heard: deque[bool] = deque(maxlen=frames(settings.onset_window_ms + DOUBT_MS))
         self._start: int | None = None
         self._history: list[_Frame] = []
         """Frames of the open segment, from its start."""
@@ -180,20 +185,25 @@ class Segmenter:
         """First frame that a later span may contain; audio before it can be dropped."""
         if self._start is not None:
             return self._start
-        window = self._recent.maxlen or 0
+        window = self._heard.maxlen or 0
         return max(self._free_from, self._now - window - self._pre_roll)
 
-    def push(self, speech: bool, level_db: float, *, confirmed: bool = True) -> Span | None:
+    def push(
+        self, speech: bool, level_db: float, *, confirmed: bool = True, heard: bool | None = None
+    ) -> Span | None:
         """Take the next frame; answer the span that it completes, if any.
 
         Args:
             speech: the frame may be speech.
+            heard: the detector alone takes it for speech; as `speech` when not given. A segment begins where something
+                was heard first: doubts take time to go away.
             level_db: level of the frame, any reference; only compared with other frames.
             confirmed: there is, or was just now, speech beyond doubt.
         """
         self._now += 1
         frame = _Frame(speech, level_db, confirmed)
         if self._start is None:
+            self._heard.append(speech if heard is None else heard)
             self._recent.append(frame)
             if sum(recent.speech for recent in self._recent) >= self._onset:
                 self._open()
@@ -224,7 +234,8 @@ class Segmenter:
         speech = [frame.speech for frame in self._recent]
         first_speech = self._now - len(speech) + speech.index(True)
         last_speech = self._now - 1 - speech[::-1].index(True)
-        self._start = max(self._free_from, first_speech - self._pre_roll, 0)
+        first_heard = self._now - len(self._heard) + [*self._heard, True].index(True)
+        self._start = max(self._free_from, min(first_heard, first_speech) - self._pre_roll, 0)
         self._speech_start = max(self._start, first_speech)
         self._speech_end = last_speech + 1
         # Levels before the onset are not kept: a split never falls into them.
@@ -235,6 +246,7 @@ class Segmenter:
         ]
         self._confirmed = any(frame.confirmed for frame in self._recent)
         self._recent.clear()
+        self._heard.clear()
 
     def _silent(self, window: int, threshold: float) -> bool:
         """Whether this share of the last `window` frames has been silent, this one included. Silence that the detector

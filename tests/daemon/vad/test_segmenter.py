@@ -261,3 +261,14 @@ def test_audio_that_waits_for_confirmation_is_kept() -> None:
     segmenter.push(True, -30.0, confirmed=True)
     assert segmenter.open_span is not None
     assert kept <= segmenter.open_span.start
+
+
+def test_a_segment_begins_where_something_was_heard_however_long_it_was_doubted() -> None:
+    trusting, doubting = (Segmenter(Segmentation(), frame_ms=20) for _ in range(2))
+    for frame in range(60):
+        heard = frame >= 30
+        trusting.push(heard, -30.0)
+        # The confirmation needs 80 ms to see what the detector hears.
+        doubting.push(frame >= 34, -30.0, heard=heard)
+    assert trusting.open_span is not None
+    assert doubting.open_span == trusting.open_span
