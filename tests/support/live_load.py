@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +16,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
+import speech_servers
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from parakeetd_proto import riva_audio_pb2 as audio
@@ -78,25 +75,11 @@ class Heard:
 @contextmanager
 def daemon(*options: str) -> Iterator[tuple[str, int]]:
     """`parakeetd serve` on a free port with a home of its own: its address and process."""
-    with tempfile.TemporaryDirectory(prefix="parakeetd-live-") as home:
-        command = [sys.executable, "-m", "parakeetd.cli", "serve", "--listen", "127.0.0.1:0", *options]
-        environment = {"PATH": os.environ["PATH"], "HOME": home}
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-            try:
-                address = ""
-                for line in process.stderr or ():
-                    if line.startswith("listening on "):
-                        address = line.removeprefix("listening on ").strip()
-                    if line.strip() == "ready":
-                        break
-                else:
-                    raise SystemExit("parakeetd did not start")
-                # Its log must be read, or it blocks in writing.
-                threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
-                yield address, process.pid
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+    with (
+        tempfile.TemporaryDirectory(prefix="parakeetd-live-") as home,
+        speech_servers.daemon(sys.executable, options, home) as served,
+    ):
+        yield served
 
 
 async def listen(

@@ -235,26 +235,32 @@ def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
             f'[device]\nchoice = "cpu"\nprecision = "{options.precision}"\n'
             f"[segmentation]\nend_silence_ms = {round(1000 * options.end_silence)}\n"
         )
-        command = [str(options.python), "-m", "parakeetd.cli", "serve", "--config", str(config)]
-        command += ["--models", str(folder / "models"), "--model", "peer", "--listen", "127.0.0.1:0"]
-        with subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], "HOME": home}
-        ) as process:
-            try:
-                address = ""
-                for line in process.stderr or ():
-                    if line.startswith("listening on "):
-                        address = line.removeprefix("listening on ").strip()
-                    if line.strip() == "ready":
-                        break
-                else:
-                    raise SystemExit("parakeetd did not start")
-                # Its log must be read, or it blocks in writing.
-                threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
-                yield Parakeetd(address, process.pid, options.interim)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+        arguments = ["--config", str(config), "--models", str(folder / "models"), "--model", "peer"]
+        with daemon(options.python, arguments, home) as (address, pid):
+            yield Parakeetd(address, pid, options.interim)
+
+
+@contextmanager
+def daemon(python: str | Path, arguments: Sequence[str], home: str) -> Iterator[tuple[str, int]]:
+    """`parakeetd serve` on a free port with this home: its address and process; ends with the block."""
+    command = [str(python), "-m", "parakeetd.cli", "serve", *arguments, "--listen", "127.0.0.1:0"]
+    environment = {"PATH": os.environ["PATH"], "HOME": home}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            address = ""
+            for line in process.stderr or ():
+                if line.startswith("listening on "):
+                    address = line.removeprefix("listening on ").strip()
+                if line.strip() == "ready":
+                    break
+            else:
+                raise SystemExit("parakeetd did not start")
+            # Its log must be read, or it blocks in writing.
+            threading.Thread(target=list, args=(process.stderr,), daemon=True).start()
+            yield address, process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
 
 
 @contextmanager

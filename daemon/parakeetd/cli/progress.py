@@ -49,15 +49,7 @@ def progress_bar(files: Sequence[Path]) -> Iterator[ProgressBar]:
     if sum(lengths) < LONG_SECONDS:
         yield ProgressBar(None, files, lengths)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    # stdout stays as it is: rich would send it to the bar's terminal, past a pipe or a file.
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    ) as bar:
+    with _bar() as bar:
         yield ProgressBar(bar, files, lengths)
 
 
@@ -67,16 +59,21 @@ def work_bar(description: str) -> Iterator[Callable[[float, float], None]]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
+    with _bar() as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
+    # stdout stays as it is: rich would send it to the bar's terminal, past a pipe or a file.
+    return Progress(
         *columns,
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,
-    ) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    )
 
 
 def _seconds(file: Path) -> float:

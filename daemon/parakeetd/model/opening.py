@@ -58,7 +58,10 @@ def open_parts(
         ),
         _open(bundle, "encoder-model", chosen, device, threads),
         Decoders(
-            {form: open_transducer(bundle, form, device=device, precision=chosen) for form in choice.forms},
+            {
+                form: open_transducer(bundle, form, device=device, precision=chosen, threads=threads)
+                for form in choice.forms
+            },
             choice,
             blank=architecture.vocabulary,
             # A single matrix: always float32.

@@ -26,7 +26,6 @@ Biases = Sequence[Bias | None]
 BIASED_LOOK_AHEAD: Final = 4
 """Of the rows that the form `loop` leaves to the form `steps`."""
 
-
 STEP_THREADS = 2
 """A step reads all weights for little work: two threads draw them faster from memory than one, more do not."""
 
@@ -62,7 +61,7 @@ def open_transducer(
     """Check and open the graphs of a form.
 
     Args:
-        threads: inside one operator on the CPU; 0 for as many as pay.
+        threads: inside one operator on the CPU at most; 0 for one per physical core. A step uses fewer.
 
     Raises:
         BundleError: a graph is missing, damaged or does not fit the manifest.
@@ -71,7 +70,7 @@ def open_transducer(
     paths = bundle.checked([graph_file(graph, precision) for graph in GRAPHS[form]])
     sessions = [
         open_session(
-            path, device, threads=threads or min(STEP_THREADS, physical_cores()), awake_us=STEP_AWAKE_US
+            path, device, threads=min(STEP_THREADS, threads or physical_cores()), awake_us=STEP_AWAKE_US
         )
         for path in paths
     ]

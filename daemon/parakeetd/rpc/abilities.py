@@ -8,13 +8,14 @@ from typing import Final
 
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.model.phrases import MOST_PHRASES
+from parakeetd.rpc.endpointing import EARLY_END_KEY
 from parakeetd.session import ServedModel
 from parakeetd.text import HouseStyle
 from parakeetd_proto import riva_asr_pb2 as asr
 
 DECODER_KEY: Final = "decoder"
 COMMANDS_KEY: Final = "spoken_commands"
-CUSTOM_KEYS: Final = (DECODER_KEY, COMMANDS_KEY)
+CUSTOM_KEYS: Final = (DECODER_KEY, COMMANDS_KEY, EARLY_END_KEY)
 """What may be set in `custom_configuration`."""
 
 _MOST_SHOWN: Final = 8

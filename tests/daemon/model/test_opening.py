@@ -133,3 +133,16 @@ def test_silence_of_any_length_gives_no_text_on_a_gpus_path(
     pieces = [np.zeros(n, np.float32) for n in (1, 5_000, 0, 20_000)]
     assert [t.text for t in opened.recognize(pieces)] == [""] * 4
     assert waveforms == [(3, buckets.bucket(20_000))]
+
+
+def test_no_session_has_more_threads_than_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(graph: Path | bytes, device: Device, *, threads: int = 0, awake_us: int = 0) -> Session:
+        asked.append(threads)
+        return open_session(graph, device, threads=threads)
+
+    monkeypatch.setattr(opening, "open_session", counted)
+    monkeypatch.setattr(transducers, "open_session", counted)
+    Recognizer.open(Bundle.read(EMBEDDED), device="cpu", threads=1)
+    assert set(asked) == {1}

@@ -129,7 +129,7 @@ async def test_the_configuration_answer_says_what_is_done_for_a_model(serving: S
         "confidence": "token_geometric_mean",
         "speaker_diarization": "none",
         "channels": "mixed",
-        "custom_configuration": "decoder,spoken_commands",
+        "custom_configuration": "decoder,spoken_commands,early_end_ms",
     }
     assert {key: parameters.get(key) for key in expected} == expected
 
@@ -165,7 +165,7 @@ async def test_the_configuration_answer_says_that_a_model_punctuates(serving: Se
         ),
         (
             {"custom_configuration": {"vad": "neural", "decoder": "tdt"}},
-            "custom_configuration 'vad': known are decoder, spoken_commands",
+            "custom_configuration 'vad': known are decoder, spoken_commands, early_end_ms",
         ),
         (
             {
@@ -178,7 +178,7 @@ async def test_the_configuration_answer_says_that_a_model_punctuates(serving: Se
             "custom_configuration 'a\\nforged line', "
             + repr("b" * 40)
             + ", 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', ...:"
-            " known are decoder, spoken_commands",
+            " known are decoder, spoken_commands, early_end_ms",
         ),
     ],
 )
@@ -214,7 +214,7 @@ async def test_what_a_client_gets_is_not_worth_a_line(
         profanity_filter=True,
         enable_word_time_offsets=True,
         verbatim_transcripts=True,
-        custom_configuration=COMMANDS,
+        custom_configuration=COMMANDS | {"early_end_ms": "0"},
     )
     async with serving(writes_punctuation=True) as daemon:
         with caplog.at_level(logging.INFO, "parakeetd.rpc"):
