@@ -1,5 +1,7 @@
 """Compare parakeetd's text with NeMo's on a folder of recordings, and count the word errors of both.
 
+    python tests/bench/parity.py DIR --served [PACE]       word errors through the real server, against the recordings
+                                                           as a whole
     python tests/bench/parity.py DIR --nemo FILE.nemo      NeMo decodes here (needs the convert extra); tokens and
                                                            their times are compared too
     python tests/bench/parity.py DIR --nemo FOLDER         NeMo's texts from FOLDER/*.jsonl: {"file", "hyp"} a line
@@ -11,7 +13,13 @@ when a file NAME.segments.json lies beside NAME.flac: [{"start", "end", "transcr
 With --decoding, --batch or --precision the recognizer is asked directly, whole recordings in batches as they come,
 by exactly this form of the decoder; what only the daemon's way through it does (cutting at pauses) is left out.
 
-Exit code 1 when more than 1 in 100 texts differ from NeMo's.
+With --served each recording of `an4/test`, `digits` and `longform/an4_digits.flac` is a stream of its own to `parakeetd
+serve`, eight at a time, in messages of 100 ms at PACE times the speed of speech (1 when not given, 13 minutes; 0: as
+fast as the daemon takes it). What the finals say is compared with the recordings recognised whole, the long one
+utterance by utterance.
+
+Exit code 1 when more than 1 in 100 texts differ from NeMo's, or when streaming has more than 0.3 points more word
+errors in one of the three sets; fewer are no fault.
 """
 
 from __future__ import annotations
@@ -23,14 +31,17 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jiwer
 from rich.progress import track
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
 import parakeetd
+from live_load import daemon
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.config import Paths
@@ -38,6 +49,10 @@ from parakeetd.model.bundle import PRECISIONS, find_bundle
 from parakeetd.model.forms import FORMS, Decoding
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.transcript import Token, Transcript
+from streamed_words import Bar, stream_all
+
+SERVED = ("an4/test", "digits", "longform/an4_digits.flac")
+"""What is streamed: folders, and a long recording."""
 
 MAX_DIFFERENT = 0.01
 """Share of texts that may differ from NeMo's: two float32 runtimes can disagree where two tokens score the same."""
@@ -151,27 +166,89 @@ def by_the_recognizer(files: Sequence[Path], recognizer: Recognizer, batch: int)
             yield Heard(transcript.text, transcript.tokens, len(samples) / SAMPLE_RATE, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The utterances of a long recording, each recognised by itself."""
+
+    audio: Path
+    count: int
+    reference: str
+    text: str
+
+    @property
+    def wer(self) -> float | None:
+        return wer([(self.reference, self.text)])
+
+
+def alone(listing: Path, model: parakeetd.Model) -> Alone:
+    """What a model makes of each utterance of a list `NAME.segments.json`."""
+    audio = listing.with_name(listing.name.replace(".segments.json", ".flac"))
+    pieces = json.loads(listing.read_text(encoding="utf-8"))
+    if not isinstance(pieces[0], dict):
+        pieces = [{"start": start, "end": end, "transcript": text} for start, end, text in pieces]
+    samples = read_audio(audio)
+    texts = [
+        model.transcribe(samples[int(p["start"] * SAMPLE_RATE) : int(p["end"] * SAMPLE_RATE)], vad="off").text
+        for p in pieces
+    ]
+    return Alone(audio, len(pieces), " ".join(p["transcript"] for p in pieces), " ".join(texts))
+
+
 def long_recordings(folder: Path, model: parakeetd.Model) -> None:
     """Print, for each recording with a list of segments, WER of the segments alone and of the whole with VAD."""
     for listing in sorted(folder.rglob("*.segments.json")):
-        audio = listing.with_name(listing.name.replace(".segments.json", ".flac"))
-        pieces = json.loads(listing.read_text(encoding="utf-8"))
-        if not isinstance(pieces[0], dict):
-            pieces = [{"start": start, "end": end, "transcript": text} for start, end, text in pieces]
-        samples = read_audio(audio)
-        alone = [
-            model.transcribe(
-                samples[int(p["start"] * SAMPLE_RATE) : int(p["end"] * SAMPLE_RATE)], vad="off"
-            ).text
-            for p in pieces
-        ]
-        reference = " ".join(p["transcript"] for p in pieces)
-        whole = model.transcribe(audio)
+        pieces = alone(listing, model)
+        whole = model.transcribe(pieces.audio)
         print(
-            f"{audio.relative_to(folder)}: {len(pieces)} utterances, {whole.audio_seconds:.0f} s; "
-            f"WER of the utterances alone {wer([(reference, ' '.join(alone))]):.2f}, "
-            f"of the whole recording with VAD {wer([(reference, whole.text)]):.2f} ({len(whole.segments)} segments)"
+            f"{pieces.audio.relative_to(folder)}: {pieces.count} utterances, {whole.audio_seconds:.0f} s; "
+            f"WER of the utterances alone {pieces.wer:.2f}, "
+            f"of the whole recording with VAD {wer([(pieces.reference, whole.text)]):.2f} "
+            f"({len(whole.segments)} segments)"
         )
+
+
+def served(arguments: argparse.Namespace, manifest: Sequence[dict[str, Any]]) -> int:
+    """Print word errors through the server beside those of whole recordings; the exit code."""
+    folder: Path = arguments.folder
+    groups = {
+        name: [
+            (folder / row["file"], row["transcript"])
+            for row in manifest
+            if (row["file"] == name or str(Path(row["file"]).parent) == name)
+            and (folder / row["file"]).is_file()
+        ]
+        for name in SERVED
+    }
+    files = [file for group in groups.values() for file, _ in group]
+    if not files:
+        print(f"{folder} has none of {', '.join(SERVED)}", file=sys.stderr)
+        return 2
+    options = ["--model", arguments.model, "--device", "cpu"]
+    options += ["--models", str(arguments.models)] if arguments.models else []
+    with daemon(*options) as (address, _):
+        streamed = stream_all(address, files, pace=arguments.served, streams=arguments.streams)
+    bars = []
+    with parakeetd.load(arguments.model, models=arguments.models, device="cpu") as model:
+        for name, group in groups.items():
+            listing = (folder / name).with_suffix(".segments.json")
+            if listing.is_file():
+                # Its transcript is that of the utterances, in order.
+                pieces = alone(listing, model)
+                whole, said = pieces.wer, [(pieces.reference, streamed.texts[file]) for file, _ in group]
+            else:
+                whole = wer((text, model.transcribe(file, vad="off").text) for file, text in group if text)
+                said = [(text, streamed.texts[file]) for file, text in group if text]
+            bars.append(Bar(name, whole, wer(said)))
+            print(bars[-1])
+    print(f"messages left late by {1000 * streamed.late_p99:.0f} ms (P99)")
+    if arguments.json:
+        result = {
+            "pace": arguments.served,
+            "late_p99": streamed.late_p99,
+            "sets": [asdict(bar) for bar in bars],
+        }
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return int(not all(bar.held for bar in bars))
 
 
 def main() -> int:
@@ -190,12 +267,24 @@ def main() -> int:
     parser.add_argument("--precision", choices=PRECISIONS, help="default: the fastest on a CPU")
     parser.add_argument("--only", default="", metavar="PREFIX", help="only files whose path begins so")
     parser.add_argument("--show", action="store_true", help="print each text that differs from NeMo's")
+    parser.add_argument(
+        "--served",
+        nargs="?",
+        const=1.0,
+        type=float,
+        metavar="PACE",
+        help="word errors through the real server",
+    )
+    parser.add_argument("--streams", type=int, default=8, metavar="N", help="at a time, with --served")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of --served")
     arguments = parser.parse_args()
 
     manifest = [
         json.loads(line) for line in (arguments.folder / "manifest.jsonl").read_text("utf-8").splitlines()
     ]
     manifest = [row for row in manifest if row["file"].startswith(arguments.only)]
+    if arguments.served is not None:
+        return served(arguments, manifest)
     live = LiveNemo(arguments.nemo) if arguments.nemo and arguments.nemo.is_file() else None
     stored = stored_nemo(arguments.nemo) if arguments.nemo and live is None else {}
 

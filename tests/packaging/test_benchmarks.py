@@ -28,6 +28,7 @@ from speech_load import (
 )
 from spread import bisect, cut
 from standings import Measured, bars, gpu_bars
+from streamed_words import Bar
 from turns import Engine, EngineFailed, Idle, one_round, rounds_within
 from websocket import BINARY, CLOSE, TEXT, WebSocket, WebSocketFailed, frame
 
@@ -313,3 +314,13 @@ async def test_messages_of_any_length_arrive_as_sent(size: int) -> None:
         with pytest.raises(WebSocketFailed, match="closed: bye"):
             await socket.receive()
         await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("whole", "streamed", "held"),
+    [(10.44, 9.40, True), (1.80, 2.10, True), (1.80, 2.11, False), (None, 2.0, False), (2.0, None, False)],
+)
+def test_streaming_may_be_a_little_worse_than_the_whole_and_any_amount_better(
+    whole: float | None, streamed: float | None, held: bool
+) -> None:
+    assert Bar("digits", whole, streamed).held == held
