@@ -37,7 +37,8 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
 
     def __init__(self, sessions: Sessions, house: HouseStyle) -> None:
         self._sessions = sessions
-        self._house = house
+        self.house = house
+        """How the text of new streams is written."""
         self._noted: set[tuple[str, str]] = set()
 
     async def Recognize(  # noqa: N802  (the service names it)
@@ -108,7 +109,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             if not models:
                 served = ", ".join(model.name for model in self._sessions.models)
                 raise InputError(f"model {request.model_name!r} is not served; served: {served}")
-            return wire.config_response(models, self._house)
+            return wire.config_response(models, self.house)
 
     def _model_for(self, options: wire.Options) -> ServedModel:
         """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
@@ -123,7 +124,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         return model
 
     def _pen_for(self, options: wire.Options, model: ServedModel) -> Pen:
-        style = self._house.style_for(
+        style = self.house.style_for(
             punctuation=options.punctuation,
             profanity_filter=options.profanity_filter,
             commands=options.spoken_commands,
@@ -134,7 +135,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
 
     def _tell_unmet(self, config: asr.RecognitionConfig, model: ServedModel, context: Context) -> None:
         """Log, once for each call, what the client asks for and does not get."""
-        if told := "; ".join(unmet(config, model, self._house)):
+        if told := "; ".join(unmet(config, model, self.house)):
             _log.info("%s asks for what it does not get: %s", context.peer(), told)
 
     def _note(self, kind: str, name: str, remark: str) -> None:
