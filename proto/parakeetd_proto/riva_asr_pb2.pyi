@@ -86,6 +86,11 @@ class RivaSpeechRecognitionConfigResponse(google.protobuf.message.Message):
             `speech_contexts_most_phrases`: in one request. `language_lock`: `script` if `language_code` keeps tokens of other
             scripts out, else `none`. `speaker_diarization`: `none`. `channels`: `mixed`.
             `custom_configuration`: the keys that are known.
+
+            `endpointing`: the fields of EndpointingConfig that count; for each `NAME_range` (`20-2000`: values outside are
+            brought into it) and `NAME_default`, what holds for clients that do not set it (a `stop_history_eou` of 0: no
+            first pass). `early_end_ms_range`, `early_end_ms_default`: likewise of `custom_configuration["early_end_ms"]`;
+            0: never. A value that is no number of it is refused.
             """
 
         def __init__(

@@ -8,9 +8,10 @@ from typing import Final
 
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.model.phrases import MOST_PHRASES
-from parakeetd.rpc.endpointing import EARLY_END_KEY
+from parakeetd.rpc.endpointing import EARLY_END_KEY, described
 from parakeetd.session import ServedModel
 from parakeetd.text import HouseStyle
+from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 
 DECODER_KEY: Final = "decoder"
@@ -22,10 +23,13 @@ _MOST_SHOWN: Final = 8
 _LONGEST_SHOWN: Final = 40
 
 
-def parameters_of(model: ServedModel, house: HouseStyle, kind: str) -> Mapping[str, str]:
+def parameters_of(
+    model: ServedModel, house: HouseStyle, segmentation: Segmentation, kind: str
+) -> Mapping[str, str]:
     """`RivaSpeechRecognitionConfigResponse.Config.parameters`; the .proto says what each means.
 
     Args:
+        segmentation: how streams are cut whose clients do not say.
         kind: `online` or `offline`.
     """
     return {
@@ -50,6 +54,7 @@ def parameters_of(model: ServedModel, house: HouseStyle, kind: str) -> Mapping[s
         "speaker_diarization": "none",
         "channels": "mixed",
         "custom_configuration": ",".join(CUSTOM_KEYS),
+        **described(segmentation, first_pass=kind == "online"),
     }
 
 

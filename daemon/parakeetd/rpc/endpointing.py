@@ -18,8 +18,21 @@ START_MS: Final = (20, 2_000)
 STOP_MS: Final = (100, 10_000)
 """What a client's times are brought into: the ranges of `Segmentation`."""
 
+THRESHOLD: Final = (0.0, 1.0)
+"""The range of shares; 0 itself means that it is not set."""
+
 EARLY_END_KEY: Final = "early_end_ms"
 """In `custom_configuration`."""
+
+_FIELDS: Final = (
+    "start_history",
+    "start_threshold",
+    "stop_history",
+    "stop_threshold",
+    "stop_history_eou",
+    "stop_threshold_eou",
+)
+_FIRST_PASS: Final = _FIELDS[4:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,34 @@ def read_endpointing(config: asr.EndpointingConfig, custom: Mapping[str, str]) -
         stop_threshold_eou=_share(config.stop_threshold_eou),
         early_end=_early_end(custom.get(EARLY_END_KEY)),
     )
+
+
+def described(base: Segmentation, *, first_pass: bool) -> Mapping[str, str]:
+    """What a client may set, within which range, and what holds for one that does not set it.
+
+    Args:
+        base: the daemon's own settings.
+        first_pass: a client can be told of one.
+    """
+    own = {
+        "start_history": base.onset_window_ms,
+        "start_threshold": base.onset_ms / base.onset_window_ms,
+        "stop_history": base.end_silence_ms,
+        "stop_threshold": base.end_threshold,
+        "stop_history_eou": base.eou_silence_ms,
+        "stop_threshold_eou": base.eou_threshold,
+    }
+    fields = [name for name in _FIELDS if first_pass or name not in _FIRST_PASS]
+    ranges = {name: THRESHOLD if "threshold" in name else STOP_MS for name in fields}
+    ranges["start_history"] = START_MS
+    said = {"endpointing": ",".join(fields)}
+    for name in fields:
+        low, high = ranges[name]
+        said[f"{name}_range"] = f"{low:g}-{high:g}"
+        said[f"{name}_default"] = f"{own[name]:g}"
+    said[f"{EARLY_END_KEY}_range"] = f"0-{STOP_MS[1]}"
+    said[f"{EARLY_END_KEY}_default"] = str(base.early_end_ms)
+    return said
 
 
 def _within(value: int, bounds: tuple[int, int]) -> int | None:

@@ -109,7 +109,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             if not models:
                 served = ", ".join(model.name for model in self._sessions.models)
                 raise InputError(f"model {request.model_name!r} is not served; served: {served}")
-            return wire.config_response(models, self.house)
+            return wire.config_response(models, self.house, self._sessions.settings.segmentation)
 
     def _model_for(self, options: wire.Options) -> ServedModel:
         """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""

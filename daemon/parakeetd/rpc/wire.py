@@ -15,6 +15,7 @@ from parakeetd.rpc.abilities import COMMANDS_KEY, DECODER_KEY, parameters_of
 from parakeetd.rpc.endpointing import Endpointing, read_endpointing
 from parakeetd.session import Result, ServedModel
 from parakeetd.text import HouseStyle
+from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_audio_pb2 as audio
 from parakeetd_proto import riva_common_pb2 as common
@@ -186,20 +187,20 @@ def streaming_response(
 
 
 def config_response(
-    models: Sequence[ServedModel], house: HouseStyle
+    models: Sequence[ServedModel], house: HouseStyle, segmentation: Segmentation
 ) -> asr.RivaSpeechRecognitionConfigResponse:
     """The list of models, each once for either way of recognising."""
     return asr.RivaSpeechRecognitionConfigResponse(
-        model_config=[config for model in models for config in _configs(model, house)]
+        model_config=[config for model in models for config in _configs(model, house, segmentation)]
     )
 
 
 def _configs(
-    model: ServedModel, house: HouseStyle
+    model: ServedModel, house: HouseStyle, segmentation: Segmentation
 ) -> Iterator[asr.RivaSpeechRecognitionConfigResponse.Config]:
     for kind in ("online", "offline"):
         yield asr.RivaSpeechRecognitionConfigResponse.Config(
-            model_name=model.name, parameters=parameters_of(model, house, kind)
+            model_name=model.name, parameters=parameters_of(model, house, segmentation, kind)
         )
 
 

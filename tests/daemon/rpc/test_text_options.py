@@ -12,7 +12,9 @@ import pytest
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.transcript import Transcript, Word
+from parakeetd.rpc.endpointing import described, read_endpointing
 from parakeetd.text import HouseStyle, read_tables
+from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 from wire import Serving, chunks, opening, pcm, silence, speech
 
@@ -132,6 +134,45 @@ async def test_the_configuration_answer_says_what_is_done_for_a_model(serving: S
         "custom_configuration": "decoder,spoken_commands,early_end_ms",
     }
     assert {key: parameters.get(key) for key in expected} == expected
+
+
+async def test_the_configuration_answer_says_how_utterances_may_be_ended_and_what_holds_by_default(
+    serving: Serving,
+) -> None:
+    async with serving() as daemon:
+        answer = await daemon.client.stub.GetRivaSpeechRecognitionConfig(
+            asr.RivaSpeechRecognitionConfigRequest()
+        )
+    online, offline = (dict(config.parameters) for config in answer.model_config)
+    fields = online["endpointing"].split(",")
+    assert fields == [field.name for field in asr.EndpointingConfig.DESCRIPTOR.fields]
+    house = Segmentation()
+    expected = {
+        "start_history_range": "20-2000",
+        "start_history_default": str(house.onset_window_ms),
+        "start_threshold_range": "0-1",
+        "start_threshold_default": "0.3",
+        "stop_history_range": "100-10000",
+        "stop_history_default": str(house.end_silence_ms),
+        "stop_threshold_default": "1",
+        "stop_history_eou_default": "0",
+        "early_end_ms_range": "0-10000",
+        "early_end_ms_default": "0",
+    }
+    assert {key: online.get(key) for key in expected} == expected
+    # A recording has no interim results, so no first pass.
+    assert offline["endpointing"] == "start_history,start_threshold,stop_history,stop_threshold"
+    assert not any("eou" in key for key in offline)
+
+
+@pytest.mark.parametrize("field", ["start_history", "stop_history", "stop_history_eou"])
+def test_a_range_that_the_configuration_answer_names_is_the_one_that_values_are_brought_into(
+    field: str,
+) -> None:
+    low, high = described(Segmentation(), first_pass=True)[f"{field}_range"].split("-")
+    for asked, got in ((1, low), (1_000_000, high)):
+        read = read_endpointing(asr.EndpointingConfig(**{field: asked}), {})
+        assert getattr(read, field) == int(got)
 
 
 async def test_the_configuration_answer_says_that_a_model_punctuates(serving: Serving) -> None:
