@@ -62,7 +62,10 @@ class PreflightFailed(ParakeetError):
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
-        super().__init__("\n".join(map(str, self.findings)))
+        super().__init__("; ".join(map(str, self.findings)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.findings))
 
 
 def check_conversion(weights: int, precisions: Iterable[Precision], models: Path) -> None:

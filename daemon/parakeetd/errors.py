@@ -9,9 +9,14 @@ from pathlib import Path
 
 
 class ParakeetError(Exception):
-    """Base of all errors that are reported to a person. The message is one line."""
+    """Base of all errors that are reported to a person. The message is one line: what of it cannot be printed, such as
+    a line's end in a key that a file has, stands there as its escape."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        # Whoever names a thing chooses its name: none may write lines of its own into a log, or move a cursor.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class InputError(ParakeetError):

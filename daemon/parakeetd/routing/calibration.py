@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -86,6 +87,10 @@ class Calibration:
                 for number in (point.seconds, point.batch, point.median_seconds)
             ):
                 raise ValueError(f"impossible times: {point}")
+        for place, count in Counter((p.device, p.seconds, p.batch) for p in self.points).items():
+            if count > 1:
+                device, seconds, batch = place
+                raise ValueError(f"{device} has {count} times for {seconds:g} s in a batch of {batch}")
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:

@@ -91,6 +91,7 @@ def test_a_damaged_file_is_one_clear_line(path: Path, text: str, named: str) -> 
         (("points", 0, "median_seconds"), -1.0, "impossible times"),
         (("identity", "cores"), "two", "cores must not be 'two'"),
         (("identity", "devices", 0, "precision"), "int4", "'int4' is no precision"),
+        (("points", 1, "seconds"), 0.5, "cpu has 2 times for 0.5 s in a batch of 1"),
         (("identity", "devices"), {}, "has times and no identity"),
     ],
 )
