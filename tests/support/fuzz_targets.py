@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from clips import CLIPS
 from mutations import mutated, mutated_tree
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.client import ClientAudio, Encoding
@@ -96,10 +95,21 @@ def _encoded(kind: str, subtype: str | None = None, *, rate: int = SAMPLE_RATE, 
 def audio_files() -> list[bytes]:
     """Short files of every kind."""
     pcm = (_some_audio() * 32767).astype("<i2").tobytes()
-    made = [_encoded("WAV", kind) for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")]
-    made += [_encoded("WAV", "PCM_16", rate=44_100, channels=2), _encoded("WAV", "IMA_ADPCM"), _encoded("RF64")]
+    made = [
+        _encoded("WAV", kind)
+        for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+    ]
+    made += [
+        _encoded("WAV", "PCM_16", rate=44_100, channels=2),
+        _encoded("WAV", "IMA_ADPCM"),
+        _encoded("RF64"),
+    ]
     made += [_encoded("FLAC", kind) for kind in ("PCM_S8", "PCM_16", "PCM_24")]
-    made += [_encoded("FLAC", "PCM_16", rate=48_000, channels=2), _encoded("OGG", "VORBIS"), _encoded("OGG", "OPUS")]
+    made += [
+        _encoded("FLAC", "PCM_16", rate=48_000, channels=2),
+        _encoded("OGG", "VORBIS"),
+        _encoded("OGG", "OPUS"),
+    ]
     made += [_encoded("MP3"), _encoded("AIFF"), _encoded("AU"), _encoded("CAF")]
     made += [
         wav(chunk(b"LIST", b"x" * 21), fmt(1, 1, 16_000, 16), chunk(b"data", pcm, size=0xFFFFFFFF)),
@@ -129,7 +139,11 @@ def _run_stream(data: bytes) -> None:
     data = data.ljust(_DECLARED.size, b"\0")
     encoding, rate, channels, size = _DECLARED.unpack_from(data)
     client = ClientAudio(
-        list(Encoding)[encoding % len(Encoding)], rate, channels, max_container_seconds=60, max_container_bytes=1 << 20
+        list(Encoding)[encoding % len(Encoding)],
+        rate,
+        channels,
+        max_container_seconds=60,
+        max_container_bytes=1 << 20,
     )
     sent = data[_DECLARED.size :]
     heard = 0
@@ -202,7 +216,12 @@ def _configs() -> list[bytes]:
         for table, values in tree.items()
         for line in (f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in values.items()))
     ]
-    return [whole.encode(), "\n".join(lines).encode(), b"[server]\nmax_streams = 4\n[text]\ncommands = true\n", b""]
+    return [
+        whole.encode(),
+        "\n".join(lines).encode(),
+        b"[server]\nmax_streams = 4\n[text]\ncommands = true\n",
+        b"",
+    ]
 
 
 def _change_config(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
@@ -225,7 +244,12 @@ def _run_profanity(data: bytes) -> None:
 def _calibrations() -> list[bytes]:
     devices = (DeviceIdentity("cpu", "fp32", 2), DeviceIdentity("cuda", "fp16", hardware="a card"))
     identity = Identity("a processor", 2, 8, "1.31.1", "0.1.0", "demo", "0" * 64, devices)
-    points = (Point("cpu", 1.0, 1, 0.1), Point("cpu", 4.0, 1, 0.3), Point("cuda", 1.0, 1, 0.2), Point("cuda", 4.0, 2, 0.2))
+    points = (
+        Point("cpu", 1.0, 1, 0.1),
+        Point("cpu", 4.0, 1, 0.3),
+        Point("cuda", 1.0, 1, 0.2),
+        Point("cuda", 4.0, 2, 0.2),
+    )
     made = Calibration(identity, points, "2026-01-01T00:00:00+00:00")
     path = Path(_FOLDER.name, "calibration.json")
     write_calibration(path, made)
@@ -288,7 +312,9 @@ def _run_graph(data: bytes) -> None:
 
 def _graphs() -> list[bytes]:
     names = ("joint-model.onnx", "projection-model.onnx", "prediction-model.onnx", "greedy-model.onnx")
-    return [(EMBEDDED / name).read_bytes() for name in names] + [(EMBEDDED / "encoder-model.onnx").read_bytes()[-4000:]]
+    return [(EMBEDDED / name).read_bytes() for name in names] + [
+        (EMBEDDED / "encoder-model.onnx").read_bytes()[-4000:]
+    ]
 
 
 def _tokens() -> list[bytes]:
@@ -327,9 +353,14 @@ def messages() -> list[bytes]:
     """First messages of a stream."""
     whole = asr.StreamingRecognitionConfig(config=full_config(), interim_results=True)
     plain = asr.StreamingRecognitionConfig(
-        config=asr.RecognitionConfig(encoding=audio.LINEAR_PCM, sample_rate_hertz=16_000, audio_channel_count=1)
+        config=asr.RecognitionConfig(
+            encoding=audio.LINEAR_PCM, sample_rate_hertz=16_000, audio_channel_count=1
+        )
     )
-    return [asr.StreamingRecognizeRequest(streaming_config=config).SerializeToString() for config in (whole, plain)]
+    return [
+        asr.StreamingRecognizeRequest(streaming_config=config).SerializeToString()
+        for config in (whole, plain)
+    ]
 
 
 def _run_message(data: bytes) -> None:

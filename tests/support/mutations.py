@@ -9,7 +9,26 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
-_NUMBERS = (0, 1, 2, 7, 8, 9, 127, 128, 255, 256, 4000, 16_000, 32_767, 32_768, 65_535, 2**24, 2**31 - 1, 2**31)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    9,
+    127,
+    128,
+    255,
+    256,
+    4000,
+    16_000,
+    32_767,
+    32_768,
+    65_535,
+    2**24,
+    2**31 - 1,
+    2**31,
+)
 _NUMBERS_LONG = (*_NUMBERS, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64, 10**30)
 _BYTES = (0, 1, 0x0A, 0x22, 0x27, 0x2D, 0x2E, 0x30, 0x39, 0x5B, 0x5D, 0x7F, 0x80, 0xC0, 0xFE, 0xFF)
 
@@ -17,7 +36,23 @@ VALUES: tuple[Any, ...] = (
     *(number for number in _NUMBERS_LONG),
     *(-number for number in _NUMBERS_LONG),
     *(0.0, 0.5, -0.5, 1e-9, 1e300, math.inf, -math.inf, math.nan),
-    *(True, False, None, "", " ", "x", "0", "-1", "\0", "\n", "ünïcödé ▁", "\ud800", "/etc/passwd", "../..", "x" * 5000),
+    *(
+        True,
+        False,
+        None,
+        "",
+        " ",
+        "x",
+        "0",
+        "-1",
+        "\0",
+        "\n",
+        "ünïcödé ▁",
+        "\ud800",
+        "/etc/passwd",
+        "../..",
+        "x" * 5000,
+    ),
     *([], [[]], [None], [0], [1, 1, 1], [-1], ["x"], [{}], list(range(1000)), {}, {"x": {}}, {"": 0}),
 )
 """What may stand in a tree in place of any other value."""

@@ -244,7 +244,8 @@ def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
 def daemon(python: str | Path, arguments: Sequence[str], home: str) -> Iterator[tuple[str, int]]:
     """`parakeetd serve` on a free port with this home: its address and process; ends with the block."""
     command = [str(python), "-m", "parakeetd.cli", "serve", *arguments, "--listen", "127.0.0.1:0"]
-    environment = {"PATH": os.environ["PATH"], "HOME": home}
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environment = inherited | {"HOME": home}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             address = ""

@@ -18,6 +18,7 @@ from parakeetd.errors import ListenError
 from parakeetd.rpc.address import Address, TcpAddress, UnixAddress, make_free, parse_address
 from parakeetd.rpc.control import SERVICE as CONTROL
 from parakeetd.rpc.control import ControlServicer, Steward
+from parakeetd.rpc.readable import ReadableMessages
 from parakeetd.rpc.riva import SERVICE, RivaServicer
 from parakeetd.session import Sessions
 from parakeetd.text import HouseStyle, read_tables
@@ -96,7 +97,9 @@ class RpcServer:
         Raises:
             ListenError: an address cannot be bound; none is bound then.
         """
-        doors = {kind: _Door(grpc.aio.server(options=_OPTIONS)) for kind in map(type, self._wanted)}
+        kinds = set(map(type, self._wanted))
+        readable = (ReadableMessages(),)
+        doors = {kind: _Door(grpc.aio.server(options=_OPTIONS, interceptors=readable)) for kind in kinds}
         self._doors = tuple(doors.values())
         try:
             self.addresses = tuple(str(doors[type(address)].bind(address)) for address in self._wanted)
