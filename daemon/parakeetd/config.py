@@ -65,10 +65,17 @@ class DeviceSettings:
     """CPU threads of one segment; 0 for one per physical core."""
     precision: PrecisionChoice = "auto"
     """`auto` is the fastest that the model has for the device: int8 on a CPU, fp16 on a GPU."""
+    gpu_idle_seconds: float = 300.0
+    """A GPU that has had nothing to do for this long is left, with all its memory; 0: never."""
+    cpu_idle_seconds: float = 0.0
+    """The same for the model in the daemon's own memory."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ConfigError(f"device.threads must be 0 or more, not {self.threads}")
+        for key in ("gpu_idle_seconds", "cpu_idle_seconds"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"device.{key} must be 0 or more, not {getattr(self, key)}")
         if self.threshold_seconds is not None and self.threshold_seconds < 0:
             raise ConfigError(f"device.threshold_seconds must be 0 or more, not {self.threshold_seconds}")
 

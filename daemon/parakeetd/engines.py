@@ -4,25 +4,35 @@ and the Python API."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from parakeetd import child
+from parakeetd.child import ChildHome, ModelToOpen
+from parakeetd.child.process import COMMAND
 from parakeetd.config import DeviceSettings
 from parakeetd.errors import CalibrationError, DeviceError
 from parakeetd.measure.background import Activity, BackgroundMeasuring, SharedEngine
+from parakeetd.measure.driver import driver_is_installed
 from parakeetd.measure.machine import identity_of
 from parakeetd.model.biasing import Biasing
-from parakeetd.model.bundle import Bundle, Precision
+from parakeetd.model.bundle import MANIFEST, Bundle, Precision, sha256
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device, probe
-from parakeetd.routing import Router
+from parakeetd.routing import Opener, Router
 from parakeetd.routing.calibration import Calibration, Identity, Point, estimate_of, in_words
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
 
 log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 2.0
+"""For what was opened before something else failed."""
+
+CHILD: Sequence[str] = COMMAND
+"""What a child process is started with; tests put something in its place that needs no GPU."""
 
 Factories = Mapping[Device, Callable[[], Recognizer]]
 """How to open the model on each device."""
@@ -44,10 +54,20 @@ class Opened:
         return self.router.close(timeout) and measured
 
 
+@dataclass(frozen=True, slots=True)
+class Homes:
+    """Where the model is to live on each device that works and is allowed."""
+
+    openers: Mapping[Device, Opener]
+    gpu: str | None = None
+    """The GPU and its driver in words, where another process has looked at it."""
+
+
 def open_devices(
     bundle: Bundle, settings: DeviceSettings, *, max_queued: int, tables: Path | None = None
 ) -> Opened:
-    """A router with the bundle's model open on the device that `settings` ask for.
+    """A router with the bundle's model open on the device that `settings` ask for, all in this process and for as long
+    as it runs: for programs that recognise and end.
 
     The other device, if there is one, is opened when it would be of use. Without a table of times that holds for this
     machine, and with two devices to choose from, what would measure them comes along.
@@ -60,22 +80,52 @@ def open_devices(
         DeviceError: `cuda` was asked for and cannot be had.
     """
     biasing = Biasing.of(bundle)
-    factories = recognizers(bundle, settings, biasing)
+    homes = Homes(recognizers(bundle, settings, biasing))
+    return _open(bundle, settings, biasing, homes, max_queued=max_queued, tables=tables, idle_seconds={})
+
+
+def serve_devices(
+    bundle: Bundle, settings: DeviceSettings, *, max_queued: int, tables: Path | None = None
+) -> Opened:
+    """The same for a daemon, which runs for months: the GPU's engine lives in a process of its own, and engines that
+    are not used leave. This process never touches the GPU."""
+    biasing = Biasing.of(bundle)
+    wanted: dict[Device, float] = {"cpu": settings.cpu_idle_seconds, "cuda": settings.gpu_idle_seconds}
+    idle = {device: seconds for device, seconds in wanted.items() if seconds}
+    homes = separate_homes(bundle, settings, biasing)
+    return _open(bundle, settings, biasing, homes, max_queued=max_queued, tables=tables, idle_seconds=idle)
+
+
+def _open(
+    bundle: Bundle,
+    settings: DeviceSettings,
+    biasing: Biasing,
+    homes: Homes,
+    *,
+    max_queued: int,
+    tables: Path | None,
+    idle_seconds: Mapping[Device, float],
+) -> Opened:
     activity = Activity()
-    engines = {device: SharedEngine(factory, activity) for device, factory in factories.items()}
-    wanted = identity(bundle, settings, factories)
+    engines = {device: SharedEngine(opener, activity) for device, opener in homes.openers.items()}
+    wanted = identity(bundle, settings, engines, gpu=homes.gpu)
     calibration = None if tables is None else usable_calibration(tables, wanted)
     router = Router(
-        {device: engine.open for device, engine in engines.items()},
+        engines,
         estimate=None if calibration is None else estimate_of(calibration),
         threshold_seconds=0.0 if settings.choice == "cuda" else settings.threshold_seconds,
         max_queued=max_queued,
+        idle_seconds=idle_seconds,
     )
-    router.open("cuda" if settings.choice == "cuda" else "cpu")
-    if tables is None or calibration is not None or not chooses_by_time(settings, factories):
+    try:
+        router.open("cuda" if settings.choice == "cuda" else "cpu")
+    except Exception:
+        router.close(CLOSE_SECONDS)
+        raise
+    if tables is None or calibration is not None or not chooses_by_time(settings, engines):
         return Opened(router, biasing)
     use = partial(_use_measured, router, wanted, tables)
-    return Opened(router, biasing, BackgroundMeasuring(engines, activity, use))
+    return Opened(router, biasing, BackgroundMeasuring(engines, activity, use, open_device=router.open))
 
 
 def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | None = None) -> Factories:
@@ -88,19 +138,7 @@ def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | Non
         BundleError: the bundle does not have the precision.
         DeviceError: `cuda` was asked for and cannot be had.
     """
-    precision = _precision(settings)
-    # Said now, not when the first segment comes to a device that is opened later.
-    bundle.precision_for("cpu", precision)
-    factories: dict[Device, Callable[[], Recognizer]] = {
-        "cpu": partial(
-            Recognizer.open,
-            bundle,
-            device="cpu",
-            threads=settings.threads,
-            precision=precision,
-            biasing=biasing,
-        )
-    }
+    factories: dict[Device, Callable[[], Recognizer]] = {"cpu": _on_cpu(bundle, settings, biasing)}
     if settings.choice != "cpu":
         try:
             probe("cuda")
@@ -110,29 +148,80 @@ def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | Non
             log.info("no GPU is used: %s", error.reason)
         else:
             factories["cuda"] = partial(
-                Recognizer.open, bundle, device="cuda", precision=precision, biasing=biasing
+                Recognizer.open, bundle, device="cuda", precision=_precision(settings), biasing=biasing
             )
     return factories
 
 
-def chooses_by_time(settings: DeviceSettings, factories: Factories) -> bool:
+def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -> Homes:
+    """As `recognizers`, with the GPU's engine in a process of its own; another one has looked whether there is a GPU.
+
+    Raises:
+        BundleError: the bundle does not have the precision.
+        DeviceError: `cuda` was asked for and cannot be had.
+    """
+    openers: dict[Device, Opener] = {"cpu": _on_cpu(bundle, settings, biasing)}
+    if settings.choice == "cpu":
+        return Homes(openers)
+    try:
+        gpu = look_for_gpu(insist=settings.choice == "cuda")
+    except DeviceError as error:
+        if settings.choice == "cuda":
+            raise
+        log.info("no GPU is used: %s", error.reason)
+        return Homes(openers)
+    model = ModelToOpen(
+        bundle.path, sha256(bundle.path / MANIFEST), "cuda", settings.threads, _precision(settings)
+    )
+    openers["cuda"] = ChildHome(model, CHILD)
+    return Homes(openers, gpu)
+
+
+def look_for_gpu(*, insist: bool) -> str:
+    """The GPU and its driver in words.
+
+    Args:
+        insist: have it tried even where it cannot work, for the exact reason.
+
+    Raises:
+        DeviceError: there is none, or it does not work.
+    """
+    # Most machines: no process is needed to tell.
+    if not insist and not driver_is_installed():
+        raise DeviceError("cuda", "NVIDIA's driver (libcuda.so.1) is not installed")
+    return child.look(CHILD)
+
+
+def _on_cpu(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | None) -> Callable[[], Recognizer]:
+    precision = _precision(settings)
+    # Said now, not when the first segment comes to a device that is opened later.
+    bundle.precision_for("cpu", precision)
+    return partial(
+        Recognizer.open, bundle, device="cpu", threads=settings.threads, precision=precision, biasing=biasing
+    )
+
+
+def chooses_by_time(settings: DeviceSettings, devices: Collection[Device]) -> bool:
     """Whether there are two devices, and their times decide between them."""
-    return len(factories) > 1 and settings.choice == "auto" and settings.threshold_seconds is None
+    return len(devices) > 1 and settings.choice == "auto" and settings.threshold_seconds is None
 
 
-def identity(bundle: Bundle, settings: DeviceSettings, devices: Iterable[Device]) -> Identity:
+def identity(
+    bundle: Bundle, settings: DeviceSettings, devices: Iterable[Device], *, gpu: str | None = None
+) -> Identity:
     """What a table of times must have been measured on to be used.
 
     With `cuda` asked for the CPU only stands in: a table need not know it.
 
     Args:
         devices: those that work.
+        gpu: the GPU and its driver in words; the driver is asked when it is not given.
 
     Raises:
         BundleError: the bundle does not have the precision.
     """
     used: list[Device] = ["cuda"] if settings.choice == "cuda" else list(devices)
-    return identity_of(bundle, used, threads=settings.threads, precision=_precision(settings))
+    return identity_of(bundle, used, threads=settings.threads, precision=_precision(settings), gpu=gpu)
 
 
 def usable_calibration(tables: Path, wanted: Identity) -> Calibration | None:

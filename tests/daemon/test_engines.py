@@ -174,6 +174,8 @@ def test_a_length_from_which_the_gpu_is_used_goes_before_the_table(
     write_calibration(table_file(tmp_path, bundle.name), table(bundle, DeviceSettings(), 0.01, 0.5))
     settings = DeviceSettings(threshold_seconds=5.0)
     opened.append(open_devices(bundle, settings, max_queued=8, tables=tmp_path))
+    # Until it is open, the CPU serves.
+    opened[0].router.open("cuda")
     assert device_of(opened[0], 10.0) == "cuda"
     assert device_of(opened[0], 1.0) == "cpu"
 

@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from parakeetd.audio import Samples
-from parakeetd.errors import AudioError, DecoderError, ParakeetError
+from parakeetd.errors import Closed, ParakeetError
 from parakeetd.measure.timing import Cell, MemoryGuard, Plan, Stopped, Timed, measure
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
-from parakeetd.routing import Engine
+from parakeetd.routing import Engine, Opener
 from parakeetd.routing.calibration import Point
+from parakeetd.routing.home import home_of
 
 log = logging.getLogger(__name__)
 
@@ -77,59 +79,76 @@ class Activity:
 
 
 class SharedEngine:
-    """A device's engine, used by its worker and, when nothing happens, measured."""
+    """A device's engine, used by its worker and, when nothing happens, measured. For the worker it is home and engine
+    in one."""
 
-    def __init__(self, open_engine: Callable[[], Engine], activity: Activity) -> None:
-        self._open_engine = open_engine
+    def __init__(self, opener: Opener, activity: Activity) -> None:
+        self._home = home_of(opener)
         self._activity = activity
         self._lock = threading.Lock()
         self._engine: Engine | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self._engine is not None
+
     def open(self) -> SharedEngine:
-        """Open the engine; one that is open and has not failed is kept.
+        """Open the engine; one that is open is kept.
 
         Raises:
             DeviceError, BundleError: it cannot be opened.
         """
         with self._activity, self._lock:
-            self._opened()
+            if self._engine is None:
+                self._engine = self._home.open()
         return self
 
     def recognize(self, audio: Sequence[Samples], options: Sequence[DecodeOptions], /) -> list[Transcript]:
-        with self._activity, self._lock:
-            return self._run(audio, options)
+        with self._activity:
+            return self.run_quietly(audio, options)
 
-    def measured(self) -> Engine:
-        """The same engine, for who waits until nothing else happens."""
-        return _Quiet(self)
+    def measured(self, open_engine: Callable[[], object]) -> Engine:
+        """The same engine, for who waits until nothing else happens.
+
+        Args:
+            open_engine: opens this one where it is closed, so that its worker knows.
+        """
+        return _Quiet(self, open_engine)
 
     def run_quietly(self, audio: Sequence[Samples], options: Sequence[DecodeOptions]) -> list[Transcript]:
         """As `recognize`, without counting as work for somebody."""
         with self._lock:
-            return self._run(audio, options)
+            if self._engine is None:
+                raise RuntimeError("a batch came before the engine was opened")
+            return self._engine.recognize(audio, options)
 
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            self._engine = self._open_engine()
-        return self._engine
-
-    def _run(self, audio: Sequence[Samples], options: Sequence[DecodeOptions]) -> list[Transcript]:
-        engine = self._opened()
-        try:
-            return engine.recognize(audio, options)
-        except (AudioError, DecoderError):
-            raise
-        except Exception:
-            # It is not to be trusted any more.
+    def close(self) -> None:
+        with self._lock:
             self._engine = None
-            raise
+            self._home.close()
+
+    def kill(self, reason: str) -> bool:
+        # Without the lock: who hangs holds it.
+        return self._home.kill(reason)
+
+    @property
+    def pid(self) -> int | None:
+        return self._home.pid
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return self._home.memory_bytes
 
 
 class _Quiet:
-    def __init__(self, shared: SharedEngine) -> None:
+    def __init__(self, shared: SharedEngine, open_engine: Callable[[], object]) -> None:
         self._shared = shared
+        self._open_engine = open_engine
 
     def recognize(self, audio: Sequence[Samples], options: Sequence[DecodeOptions], /) -> list[Transcript]:
+        if not self._shared.is_open:
+            # It has left meanwhile.
+            self._open_engine()
         return self._shared.run_quietly(audio, options)
 
 
@@ -142,15 +161,18 @@ class BackgroundMeasuring:
         activity: Activity,
         use: Callable[[tuple[Point, ...]], None],
         *,
+        open_device: Callable[[Device], object] | None = None,
         plan: Plan = BACKGROUND,
     ) -> None:
         """
         Args:
             use: takes what was measured; called in the thread.
+            open_device: opens one of them, as `Router.open` does; by itself when not given.
         """
         self._engines = engines
         self._activity = activity
         self._use = use
+        self._open_device = open_device or (lambda device: engines[device].open())
         self._plan = plan
         self._thread = threading.Thread(target=self._work, name="parakeetd-measure", daemon=True)
 
@@ -169,7 +191,12 @@ class BackgroundMeasuring:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        timed = Timed({device: engine.measured() for device, engine in self._engines.items()})
+        timed = Timed(
+            {
+                device: engine.measured(partial(self._open_device, device))
+                for device, engine in self._engines.items()
+            }
+        )
         fits = MemoryGuard()
 
         def run(cell: Cell) -> float:
@@ -178,11 +205,11 @@ class BackgroundMeasuring:
 
         try:
             # The devices that nobody has needed yet are opened here, not in the middle of a measurement.
-            for engine in self._engines.values():
+            for device in self._engines:
                 self._activity.wait_for_quiet()
-                engine.open()
+                self._open_device(device)
             self._use(measure(run, list(self._engines), self._plan, fits=fits))
-        except Stopped:
+        except (Stopped, Closed):
             log.debug("measuring was not finished; it begins anew at the next start")
         except ParakeetError as error:
             log.warning("the devices could not be measured: %s", error)

@@ -26,6 +26,7 @@ def identity_of(
     *,
     threads: int = 0,
     precision: Precision | None = None,
+    gpu: str | None = None,
     proc: Path = PROC,
 ) -> Identity:
     """This machine with a bundle open on devices.
@@ -34,6 +35,7 @@ def identity_of(
         devices: those that work.
         threads: of one segment on the CPU; 0 for one per physical core.
         precision: the fastest on each device when not given.
+        gpu: what `hardware` says of it; asked of the driver when not given.
 
     Raises:
         BundleError: the bundle does not have the precision.
@@ -53,7 +55,7 @@ def identity_of(
                 device,
                 bundle.precision_for(device, precision),
                 threads=(threads or cores) if device == "cpu" else 0,
-                hardware=hardware(installed_driver()) if device == "cuda" else "",
+                hardware=(gpu or hardware(installed_driver())) if device == "cuda" else "",
             )
             for device in devices
         ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from parakeetd.routing.batcher import BatchLimits
+from parakeetd.routing.home import Engine, Home, InProcess, Opener
 from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, Estimate, default_estimate
 from parakeetd.routing.router import DeviceReport, Router
 from parakeetd.routing.schedule import Dropped
-from parakeetd.routing.worker import Engine, Routed
+from parakeetd.routing.worker import Routed
 
 __all__ = [
     "DEFAULT_THRESHOLD_SECONDS",
@@ -15,6 +16,9 @@ __all__ = [
     "Dropped",
     "Engine",
     "Estimate",
+    "Home",
+    "InProcess",
+    "Opener",
     "Routed",
     "Router",
     "default_estimate",

@@ -108,6 +108,8 @@ class DeviceState:
     """Predicted seconds until it can begin: what runs there, or the opening of its engine."""
     ratio: float = 1.0
     """Real over predicted seconds."""
+    open: bool = True
+    """Its engine is open."""
 
 
 def candidates(
@@ -116,18 +118,28 @@ def candidates(
     *,
     tried: Collection[Device] = (),
     threshold_seconds: float | None = None,
+    deciding: Device | None = None,
 ) -> list[DeviceState]:
     """Devices that may compute a piece of this length. Empty when all have been tried.
 
     Health comes first, and an unhealthy device before none at all: it may have recovered, and the piece must be
-    answered. With a threshold only the length decides among healthy devices: the GPU from there on, the CPU below.
+    answered. With a threshold only the length decides among healthy devices: the GPU from there on, the CPU below. One
+    that is still to be opened is not waited for where another is open.
+
+    Args:
+        deciding: the device that asks, and opens its engine if that would be of use.
     """
     untried = [state for state in devices if state.device not in tried]
     able = [state for state in untried if state.healthy] or untried
     if threshold_seconds is None:
         return able
     preferred: Device = "cuda" if seconds >= threshold_seconds else "cpu"
-    return [state for state in able if state.device == preferred] or able
+    anybody_open = any(state.open for state in able)
+    return [
+        state
+        for state in able
+        if state.device == preferred and (state.open or state.device == deciding or not anybody_open)
+    ] or able
 
 
 @dataclass(slots=True)
@@ -215,7 +227,13 @@ def plan(
             if not piece.final:
                 too_late.append(piece)
             continue
-        able = candidates(piece.seconds, devices, tried=piece.tried, threshold_seconds=threshold_seconds)
+        able = candidates(
+            piece.seconds,
+            devices,
+            tried=piece.tried,
+            threshold_seconds=threshold_seconds,
+            deciding=deciding,
+        )
         offers = [(timelines[state.device], timelines[state.device].offer(piece)) for state in able]
         timeline, (finish, index, predicted) = min(offers, key=lambda offer: offer[1][0])
         if not piece.final and now - piece.submitted + finish > INTERIM_USEFUL_SECONDS:

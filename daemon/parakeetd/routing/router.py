@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
@@ -14,16 +14,21 @@ from parakeetd.errors import Closed, DeviceError
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import BatchLimits
+from parakeetd.routing.home import Opener, home_of
 from parakeetd.routing.policy import DEFAULT_LIMITS, Estimate
-from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, Schedule, Step
-from parakeetd.routing.worker import Engine, Job, Routed, Worker, job_of
+from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, EngineState, Schedule, Step
+from parakeetd.routing.worker import Job, Routed, Worker, job_of
 
 log = logging.getLogger(__name__)
 
 
+KILLED_SECONDS = 1.0
+"""A process that was killed is gone by then."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """A device as `status` and logs show it."""
+    """A device as `status`, metrics and logs show it."""
 
     device: Device
     healthy: bool
@@ -32,6 +37,15 @@ class DeviceReport:
     failure: str | None
     ratio: float
     """How long its runs took of late, over what was predicted."""
+    engine: EngineState = "closed"
+    openings: int = 0
+    """How often its engine was opened since the daemon began."""
+    failures: int = 0
+    """How often it failed, hung or could not be opened; the engine was replaced, or will be when it is needed."""
+    pid: int | None = None
+    """The process of its own that the engine lives in."""
+    memory_bytes: int | None = None
+    """Memory that it holds on its device; None when that is not known."""
 
 
 class Router:
@@ -39,23 +53,25 @@ class Router:
 
     def __init__(
         self,
-        engines: Mapping[Device, Callable[[], Engine]],
+        engines: Mapping[Device, Opener],
         *,
         estimate: Estimate | None = None,
         threshold_seconds: float | None = None,
         limits: Mapping[Device, BatchLimits] = DEFAULT_LIMITS,
         max_queued: int = 256,
         retry_seconds: float = RETRY_SECONDS,
+        idle_seconds: Mapping[Device, float] | None = None,
     ) -> None:
         """
         Args:
-            engines: how to open the engine of each device; opened when it would be of use, or by `open`.
+            engines: how to open the engine of each device; opened when it would be of use, or by `open` or `wake`.
             estimate: predicted seconds on this machine; `policy.default_estimate` when it has not been measured.
             threshold_seconds: not the earliest predicted finish but the length decides: from here on segments go to the
                 GPU, shorter ones to the CPU.
             limits: what a device computes at once, as long as its memory suffices for that.
             max_queued: segments that may wait, over all devices.
             retry_seconds: how long a failed device is left alone.
+            idle_seconds: how long an engine that is not used stays open; forever where there is none.
         """
         if not engines:
             raise ValueError("a router needs at least one device")
@@ -66,31 +82,75 @@ class Router:
             limits=limits,
             max_queued=max_queued,
             retry_seconds=retry_seconds,
+            idle_seconds=idle_seconds,
         )
         self._changed = threading.Condition()
         """Guards the schedule; notified when a device may have something new to do."""
         self._closed = False
         self._ending = False
         self._unanswered: set[Future[Routed]] = set()
-        self._workers = {device: Worker(device, open_engine, self) for device, open_engine in engines.items()}
+        self._present: set[Device] = set()
+        """Devices whose engine is there, whole or in part."""
+        self._asked: dict[Device, Future[None]] = {}
+        """Who asked for an engine to be opened hears of it here."""
+        self._workers = {device: Worker(device, home_of(opener), self) for device, opener in engines.items()}
         for worker in self._workers.values():
             worker.start()
 
     def open(self, device: Device) -> None:
-        """Open a device's engine now, so that no segment waits for it.
+        """Have a device's engine open, so that no segment waits for it.
 
         Raises:
             DeviceError, BundleError: it cannot be opened.
+            Closed: the router is closing.
         """
         with self._changed:
-            self._schedule.opening(device, time.monotonic())
-        try:
-            self._workers[device].open_now()
-        except Exception as error:
-            # Whoever asked for it is told, and says so.
-            self._out_of_use(device, error)
-            raise
-        self.opened(device)
+            if self._closed:
+                raise Closed("the daemon is shutting down and opens no engine")
+            self._schedule.want(device, time.monotonic())
+            state = self._schedule.engine(device)
+            if state == "open":
+                return
+            if state == "suspended":
+                raise DeviceError(device, "it is suspended, as before the machine sleeps")
+            opened = self._asked.setdefault(device, Future())
+            self._changed.notify_all()
+        opened.result()
+
+    def wake(self) -> None:
+        """Somebody is about to speak: open what has left for want of work. Returns at once."""
+        with self._changed:
+            self._schedule.wake(time.monotonic())
+            self._changed.notify_all()
+
+    def suspend(self, device: Device, timeout: float) -> bool:
+        """Have a device's engine leave with all its memory, and stay away until `resume`. Others do its work.
+
+        A batch that it computes is answered first, or, where that takes longer than `timeout` seconds and the engine
+        lives in a process of its own, computed by another device.
+
+        Returns:
+            False when it is still there.
+        """
+        if device not in self._workers:
+            return True
+        with self._changed:
+            self._schedule.suspend(device)
+            self._changed.notify_all()
+            if self._changed.wait_for(lambda: device not in self._present, timeout):
+                return True
+        if not self._workers[device].home.kill("the machine is about to sleep"):
+            return False
+        with self._changed:
+            return self._changed.wait_for(lambda: device not in self._present, KILLED_SECONDS)
+
+    def resume(self, device: Device) -> None:
+        """The device may be used again. Its engine is opened when it would be of use; `open` does so now."""
+        if device not in self._workers:
+            return
+        with self._changed:
+            self._schedule.resume(device)
+            self._changed.notify_all()
 
     def use_estimate(self, estimate: Estimate) -> None:
         """From now on predict by this, as after the machine has been measured."""
@@ -147,8 +207,13 @@ class Router:
                     self._schedule.running(device),
                     self._schedule.failure(device),
                     self._schedule.ratio(device, now),
+                    self._schedule.engine(device),
+                    self._schedule.openings(device),
+                    self._schedule.failures(device),
+                    worker.home.pid,
+                    worker.home.memory_bytes,
                 )
-                for device in self._workers
+                for device, worker in self._workers.items()
             ]
 
     def close(self, timeout: float) -> bool:
@@ -163,8 +228,15 @@ class Router:
             future.cancel()
         with self._changed:
             self._ending = True
+            asked, self._asked = list(self._asked.values()), {}
             self._changed.notify_all()
-        ended = [worker.join(max(0.0, deadline - time.monotonic())) for worker in self._workers.values()]
+        for opened in asked:
+            opened.set_exception(Closed("the daemon is shutting down"))
+        ended = [
+            worker.join(max(0.0, deadline - time.monotonic()))
+            or (worker.home.kill("the daemon is shutting down") and worker.join(KILLED_SECONDS))
+            for worker in self._workers.values()
+        ]
         return not late and all(ended)
 
     # What follows is for the workers.
@@ -175,19 +247,34 @@ class Router:
                 if self._ending:
                     return None
                 step = self._schedule.step(device, time.monotonic())
-                answers = self._not_to_compute()
-                if step.opens or step.batch:
+                answers, hung = self._not_to_compute(), self._hung()
+                acts = bool(step.opens or step.closes or step.batch)
+                if step.opens:
+                    self._present.add(device)
+                if acts:
                     # Others look again: when they have to can depend on what has begun here.
                     self._changed.notify_all()
-                elif not answers:
+                elif not answers and not hung:
                     self._changed.wait(step.wait_seconds)
             _answer(answers)
-            if step.opens or step.batch:
+            for other, why in hung:
+                if self._workers[other].home.kill(why):
+                    log.warning("device %s hung: %s; it is replaced", other, why)
+            if acts:
                 return step
 
     def opened(self, device: Device) -> None:
         with self._changed:
             self._schedule.opened(device, time.monotonic())
+            asked = self._asked.pop(device, None)
+            self._changed.notify_all()
+        if asked is not None:
+            asked.set_result(None)
+
+    def left(self, device: Device) -> None:
+        with self._changed:
+            self._present.discard(device)
+            self._schedule.closed(device)
             self._changed.notify_all()
 
     def finished(self, device: Device, *, measures: bool) -> None:
@@ -202,16 +289,24 @@ class Router:
             self._changed.notify_all()
 
     def failed(self, device: Device, error: Exception) -> None:
-        log.error("device %s failed, %s", device, _in_one_line(error))
-        self._out_of_use(device, error)
-
-    def _out_of_use(self, device: Device, error: Exception) -> None:
         reason = _in_one_line(error)
         with self._changed:
             self._schedule.failed(device, time.monotonic(), reason)
             answers = self._not_to_compute()
+            asked = self._asked.pop(device, None)
             self._changed.notify_all()
         _answer(answers)
+        if asked is not None:
+            # Whoever asked for it is told, and says so.
+            asked.set_exception(error)
+        else:
+            log.error("device %s failed, %s", device, reason)
+
+    def _hung(self) -> list[tuple[Device, str]]:
+        """Devices whose run the schedule has given up. They are killed without the lock."""
+        hung = list(self._schedule.hung)
+        self._schedule.hung.clear()
+        return hung
 
     def _not_to_compute(self) -> list[tuple[Job, Exception]]:
         """Jobs that the schedule has given up, with their answers. These are given without the lock: what waits for a

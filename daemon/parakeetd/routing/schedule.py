@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Generic
+from typing import Generic, Literal
 
 from parakeetd.errors import Overloaded
 from parakeetd.model.sessions import Device
@@ -37,6 +37,10 @@ LOOK_AGAIN_SECONDS = 0.002
 """At least this long between two looks at a device that is overdue."""
 
 
+EngineState = Literal["closed", "opening", "open", "closing", "suspended"]
+"""Of a device's engine. A suspended one may still be closing; it stays closed until it is resumed."""
+
+
 class Dropped(Exception):
     """An interim that is not computed: a newer one has taken its place, or its answer would come too late to be of
     use. Its stream goes on as if there had been none."""
@@ -44,14 +48,16 @@ class Dropped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[P]):
-    """What a free device does next: one of three things."""
+    """What a free device does next: one of four things."""
 
     batch: tuple[P, ...] = ()
     """Compute these together."""
     opens: bool = False
     """Open the engine."""
+    closes: bool = False
+    """Close the engine."""
     wait_seconds: float | None = None
-    """Neither: ask again when something has changed, and after this time if it is given."""
+    """None of these: ask again when something has changed, and after this time if it is given."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,14 @@ class _Record(Generic[P]):
     """What is known of a device."""
 
     open: bool = False
+    closing: bool = False
+    wanted: bool = False
+    """It is to be opened although nothing waits for it yet."""
+    suspended: bool = False
+    used_at: float = 0.0
+    """When its engine was last of use, or somebody came who may need it."""
+    openings: int = 0
+    failures: int = 0
     warm: bool = False
     """Its engine has computed something: first runs take longer and are no measure."""
     opening_seconds: float = 0.0
@@ -85,7 +99,12 @@ class Schedule(Generic[P]):
         limits: Mapping[Device, BatchLimits] = DEFAULT_LIMITS,
         max_queued: int = 256,
         retry_seconds: float = RETRY_SECONDS,
+        idle_seconds: Mapping[Device, float] | None = None,
     ) -> None:
+        """
+        Args:
+            idle_seconds: how long an engine that is not used stays open; forever where there is none.
+        """
         self.estimate = _remembered(estimate or default_estimate())
         self.waiting: list[P] = []
         """Accepted and not begun."""
@@ -93,10 +112,13 @@ class Schedule(Generic[P]):
         """Interims that will not be computed and why, for the caller to answer and to remove from here."""
         self.hopeless: list[tuple[P, str]] = []
         """Pieces on which every device failed and how the last one did; likewise."""
+        self.hung: list[tuple[Device, str]] = []
+        """Devices whose run was given up, for the caller to end it if it can; likewise."""
         self._threshold_seconds = threshold_seconds
         self._limits = dict(limits)
         self._max_queued = max_queued
         self._retry_seconds = retry_seconds
+        self._idle_seconds = dict(idle_seconds or {})
         self._records: dict[Device, _Record[P]] = {
             device: _Record(opening_seconds=OPENING_SECONDS[device]) for device in devices
         }
@@ -135,6 +157,11 @@ class Schedule(Generic[P]):
         if record.busy_since is not None:
             # Another thread opens its engine.
             return Step()
+        if record.suspended:
+            return self._close(device, now) if record.open else Step()
+        if record.wanted and not record.open:
+            self.opening(device, now)
+            return Step(opens=True)
         self._forget_gone()
         self._give_up_hung(device, now)
         self._drop_late(
@@ -145,13 +172,13 @@ class Schedule(Generic[P]):
             ]
         )
         if not self.waiting:
-            return Step(wait_seconds=self._look_again(device, now))
+            return self._rest(device, now)
         # An engine is opened when it would be of use if it were open; until it is, others do the work.
         made = self._plan(now, device)
         self._drop_late(made.too_late)
         batches = made.batches[device]
         if not batches:
-            return Step(wait_seconds=self._look_again(device, now))
+            return self._rest(device, now)
         if not record.open:
             self.opening(device, now)
             return Step(opens=True)
@@ -173,10 +200,35 @@ class Schedule(Generic[P]):
         record.busy_since = now
         return Step(batch=record.running)
 
+    def want(self, device: Device, now: float) -> None:
+        """Have the device's engine opened, and if it is open kept for another while."""
+        record = self._records[device]
+        record.wanted, record.used_at = not record.open, now
+
+    def wake(self, now: float) -> None:
+        """Somebody is about to speak: have closed engines opened, unless a GPU's is open already.
+
+        The CPU's serves until the GPU's is there. What is suspended or failed a short time ago is left alone.
+        """
+        gpu_open = any(record.open for device, record in self._records.items() if device != "cpu")
+        for device, record in self._records.items():
+            if record.open:
+                record.used_at = now
+            elif not gpu_open and not record.suspended and self.healthy(device, now):
+                self.want(device, now)
+
+    def suspend(self, device: Device) -> None:
+        """The device's engine is to leave when it has done what it does, and to stay away."""
+        self._records[device].suspended, self._records[device].wanted = True, False
+
+    def resume(self, device: Device) -> None:
+        """Its engine may be opened again."""
+        self._records[device].suspended = False
+
     def opening(self, device: Device, now: float) -> None:
         """The device's engine is being opened."""
         record = self._records[device]
-        record.busy_since = now
+        record.busy_since, record.wanted = now, False
         record.predicted = record.corrected = record.opening_seconds
 
     def opened(self, device: Device, now: float) -> None:
@@ -184,7 +236,14 @@ class Schedule(Generic[P]):
         record = self._records[device]
         if record.busy_since is not None:
             record.opening_seconds = now - record.busy_since
-        record.open, record.warm, record.busy_since = True, False, None
+        record.open, record.warm, record.busy_since, record.used_at = True, False, None, now
+        record.openings += 1
+
+    def closed(self, device: Device) -> None:
+        """It is closed."""
+        record = self._records[device]
+        if record.closing:
+            record.closing, record.busy_since = False, None
 
     def finished(self, device: Device, now: float, *, measures: bool = True) -> None:
         """The device has computed its batch.
@@ -197,7 +256,7 @@ class Schedule(Generic[P]):
             record.speed = record.speed.after(record.predicted, now - record.busy_since, now)
         if measures:
             record.warm, record.failed_at, record.failure = True, None, None
-        record.busy_since, record.running = None, ()
+        record.busy_since, record.running, record.used_at = None, (), now
 
     def failed(self, device: Device, now: float, reason: str) -> None:
         """The device failed, at its batch or while it was opened. Its pieces wait for another, or for another try.
@@ -206,6 +265,7 @@ class Schedule(Generic[P]):
         """
         record = self._records[device]
         record.failed_at, record.failure = now, reason
+        record.failures += 1
         # When it did not open, those that wait count as handed over.
         pieces = [piece for piece in (record.running if record.open else self.waiting) if not piece.gone]
         if record.open:
@@ -236,6 +296,22 @@ class Schedule(Generic[P]):
     def failure(self, device: Device) -> str | None:
         """Why it last failed, until it has succeeded again."""
         return self._records[device].failure
+
+    def engine(self, device: Device) -> EngineState:
+        record = self._records[device]
+        if record.suspended:
+            return "suspended"
+        if record.open:
+            return "open"
+        return "closed" if record.busy_since is None else "closing" if record.closing else "opening"
+
+    def openings(self, device: Device) -> int:
+        """How often its engine was opened."""
+        return self._records[device].openings
+
+    def failures(self, device: Device) -> int:
+        """How often it failed: at a batch, or at being opened."""
+        return self._records[device].failures
 
     def running(self, device: Device) -> int:
         """Pieces that it computes now."""
@@ -268,7 +344,26 @@ class Schedule(Generic[P]):
                 ratio *= elapsed / max(record.corrected, 1e-6)
         elif not record.open and not as_if_open:
             free_in = record.opening_seconds
-        return DeviceState(device, self.healthy(device, now), free_in, ratio)
+        able = self.healthy(device, now) and not record.suspended
+        return DeviceState(device, able, free_in, ratio, record.open)
+
+    def _close(self, device: Device, now: float) -> Step[P]:
+        record = self._records[device]
+        record.open, record.closing, record.busy_since = False, True, now
+        # Then it would have to be opened again.
+        record.predicted = record.corrected = record.opening_seconds
+        return Step(closes=True)
+
+    def _rest(self, device: Device, now: float) -> Step[P]:
+        """There is nothing to compute for this device."""
+        record, idle = self._records[device], self._idle_seconds.get(device)
+        look_again = self._look_again(device, now)
+        if not record.open or idle is None:
+            return Step(wait_seconds=look_again)
+        left = record.used_at + idle - now
+        if left <= 0:
+            return self._close(device, now)
+        return Step(wait_seconds=left if look_again is None else min(left, look_again))
 
     def _look_again(self, device: Device, now: float) -> float | None:
         """When the plan may change by time alone: something that runs elsewhere is overdue, or this device's health
@@ -300,6 +395,7 @@ class Schedule(Generic[P]):
                 for piece in pieces:
                     piece.tried.add(other)
                 self.waiting += pieces
+                self.hung.append((other, record.failure))
                 self._take_out_hopeless(record.failure)
 
     def _take_out_hopeless(self, reason: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,19 +16,12 @@ from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing.batcher import Piece
+from parakeetd.routing.home import Engine, Home
 from parakeetd.routing.schedule import Step
 
 log = logging.getLogger(__name__)
 
 DEFAULT_DECODING = DecodeOptions()
-
-
-class Engine(Protocol):
-    """What recognises: `parakeetd.model.recognizer.Recognizer`, or a fake."""
-
-    def recognize(self, audio: Sequence[Samples], options: Sequence[DecodeOptions], /) -> list[Transcript]:
-        """Transcripts of a batch of pieces of 16 kHz mono samples, in their order, each decoded by its options."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +76,10 @@ class Desk(Protocol):
 
     def opened(self, device: Device) -> None: ...
 
+    def left(self, device: Device) -> None:
+        """Nothing is left of its engine."""
+        ...
+
     def finished(self, device: Device, *, measures: bool) -> None: ...
 
     def too_large(self, device: Device) -> None: ...
@@ -92,25 +88,17 @@ class Desk(Protocol):
 
 
 class Worker:
-    """Computes one batch at a time. The engine is opened in the thread, or in that of who calls `open_now`."""
+    """Does one thing at a time: opens the engine, computes a batch, closes the engine."""
 
-    def __init__(self, device: Device, open_engine: Callable[[], Engine], desk: Desk) -> None:
+    def __init__(self, device: Device, home: Home, desk: Desk) -> None:
         self.device = device
-        self._open_engine = open_engine
+        self.home = home
         self._desk = desk
         self._engine: Engine | None = None
         self._thread = threading.Thread(target=self._work, name=f"parakeetd-{device}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def open_now(self) -> None:
-        """Open the engine.
-
-        Raises:
-            DeviceError, BundleError: it cannot be opened.
-        """
-        self._engine = self._open_engine()
 
     def join(self, timeout: float) -> bool:
         """True when the thread ended within `timeout` seconds."""
@@ -121,8 +109,10 @@ class Worker:
         while (step := self._desk.next_step(self.device)) is not None:
             try:
                 if step.opens:
-                    self.open_now()
+                    self._engine = self.home.open()
                     self._desk.opened(self.device)
+                elif step.closes:
+                    self._leave()
                 else:
                     whole = self._compute([job for job in step.batch if job.begin()])
                     self._desk.finished(self.device, measures=whole)
@@ -130,9 +120,20 @@ class Worker:
                 if len(step.batch) > 1 and _out_of_memory(error):
                     self._desk.too_large(self.device)
                     continue
-                # Whatever it was, this engine is not to be trusted: a new one is opened at the next try.
-                self._engine = None
+                # Whatever it was, this engine is not to be trusted: a new one is opened at the next try. Its segments
+                # go to another device before the rest of it is cleared away.
+                self.home.kill("it had failed")
                 self._desk.failed(self.device, error)
+                self._leave()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._engine = None
+        try:
+            self.home.close()
+        except Exception:
+            log.exception("the engine of device %s could not be closed", self.device)
+        self._desk.left(self.device)
 
     def _compute(self, jobs: list[Job]) -> bool:
         """Answer these jobs. Audio or options at fault belong to one of them: halves are computed until it is found.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parakeetd.audio import SAMPLE_RATE, Samples
-from parakeetd.errors import AudioError, DeviceError
+from parakeetd.errors import DeviceError
 from parakeetd.measure.background import Activity, BackgroundMeasuring, SharedEngine
 from parakeetd.measure.timing import Plan, Stopped
 from parakeetd.model.decoding import DecodeOptions
@@ -66,6 +66,7 @@ def test_nothing_is_measured_while_somebody_is_being_recognised() -> None:
     gate = threading.Event()
     busy, idle = FakeEngine(gate=gate), FakeEngine()
     cpu, cuda = SharedEngine(lambda: busy, activity), SharedEngine(lambda: idle, activity)
+    cpu.open()
     speaking = threading.Thread(target=cpu.recognize, args=(PIECE, OPTIONS))
     speaking.start()
     assert busy.begun.wait(PATIENCE_SECONDS)
@@ -132,27 +133,80 @@ def test_a_device_that_fails_is_told_and_the_daemon_goes_on(caplog: pytest.LogCa
     assert not taken.came.is_set()
 
 
-def test_an_engine_that_failed_is_opened_anew_and_one_with_bad_audio_is_kept() -> None:
-    class Picky(FakeEngine):
-        def recognize(
-            self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
-        ) -> list[Transcript]:
-            if len(audio[0]) > SAMPLE_RATE:
-                raise AudioError("too long")
-            return super().recognize(audio, options)
+def test_an_engine_is_opened_once_until_it_is_closed() -> None:
+    opened: list[FakeEngine] = []
 
-    opened: list[Picky] = []
-
-    def opener() -> Picky:
-        opened.append(Picky(failures=1 if not opened else 0))
+    def opener() -> FakeEngine:
+        opened.append(FakeEngine())
         return opened[-1]
 
     engine = SharedEngine(opener, Activity())
-    with pytest.raises(RuntimeError):
-        engine.recognize(PIECE, OPTIONS)
+    assert engine.open() is engine.open()
+    assert len(opened) == 1
+    engine.close()
+    assert not engine.is_open
     assert engine.open().recognize(PIECE, OPTIONS)[0].text == "1000ms"
     assert len(opened) == 2
-    with pytest.raises(AudioError):
-        engine.recognize([np.ones(2 * SAMPLE_RATE, np.float32)], OPTIONS)
+
+
+def test_an_engine_that_has_left_is_opened_by_its_worker_when_measuring_goes_on() -> None:
+    engine = SharedEngine(FakeEngine, Activity())
+    asked: list[str] = []
+
+    def ask_the_worker() -> None:
+        asked.append("cuda")
+        engine.open()
+
+    quiet = engine.measured(ask_the_worker)
+    assert quiet.recognize(PIECE, OPTIONS)[0].text == "1000ms"
+    assert quiet.recognize(PIECE, OPTIONS)[0].text == "1000ms"
+    assert asked == ["cuda"]
+    engine.close()
+    assert quiet.recognize(PIECE, OPTIONS)[0].text == "1000ms"
+    assert asked == ["cuda", "cuda"]
+
+
+def test_an_engine_that_hangs_while_it_is_measured_can_be_killed() -> None:
+    class Hanging:
+        """A home whose engine waits until it is killed."""
+
+        pid: int | None = None
+        memory_bytes: int | None = None
+
+        def __init__(self) -> None:
+            self.killed = threading.Event()
+            self.begun = threading.Event()
+
+        def open(self) -> Hanging:
+            return self
+
+        def recognize(
+            self, audio: Sequence[Samples], options: Sequence[DecodeOptions], /
+        ) -> list[Transcript]:
+            self.begun.set()
+            self.killed.wait()
+            raise DeviceError("cuda", "killed")
+
+        def close(self) -> None: ...
+
+        def kill(self, reason: str) -> bool:
+            self.killed.set()
+            return True
+
+    home = Hanging()
+    engine = SharedEngine(home, Activity())
     engine.open()
-    assert len(opened) == 2
+    failed: list[str] = []
+
+    def measure() -> None:
+        try:
+            engine.run_quietly(PIECE, OPTIONS)
+        except DeviceError as error:
+            failed.append(error.reason)
+
+    measuring = threading.Thread(target=measure)
+    measuring.start()
+    assert home.begun.wait(PATIENCE_SECONDS)
+    assert engine.kill("no answer")
+    measuring.join(PATIENCE_SECONDS)
+    assert failed == ["killed"]
