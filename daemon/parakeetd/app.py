@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from sdnotify import SystemdNotifier
 
 from parakeetd.config import Config, Paths, TextSettings, default_model
-from parakeetd.engines import open_devices
+from parakeetd.engines import serve_devices
 from parakeetd.model.bundle import EMBEDDED, TOKENS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import decoders_of
 from parakeetd.model.tokens import Vocabulary
@@ -55,7 +55,7 @@ class Daemon:
             room = config.server.max_streams * MAX_UNDER_WAY
             # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
             self._opened = await asyncio.to_thread(
-                open_devices, bundle, config.device, max_queued=room, tables=self._paths.calibration
+                serve_devices, bundle, config.device, max_queued=room, tables=self._paths.calibration
             )
             undo.callback(self._opened.close, CLOSE_SECONDS)
             served = ServedModel(
