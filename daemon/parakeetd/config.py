@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.model.bundle import EMBEDDED
@@ -185,6 +185,25 @@ class Paths:
     @property
     def default_listen(self) -> tuple[str, ...]:
         return ("127.0.0.1:50051", *([f"unix:{self.socket}"] if self.socket else []))
+
+
+MOVING: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "PARAKEETD_MODELS")
+"""Variables that move what `Paths` finds, beside `HOME` and what a login sets itself."""
+
+
+def moving_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Those that are set."""
+    env = os.environ if environment is None else environment
+    return {name: env[name] for name in MOVING if env.get(name)}
+
+
+def watchdog_seconds(environment: Mapping[str, str] | None = None) -> float | None:
+    """How often systemd expects a sign of life of this process; None when it does not (sd_watchdog_enabled(3))."""
+    env = os.environ if environment is None else environment
+    microseconds, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
+    if not microseconds.isascii() or not microseconds.isdigit() or int(microseconds) == 0:
+        return None
+    return int(microseconds) / 1e6 if pid in ("", str(os.getpid())) else None
 
 
 def read_config(file: Path | None, paths: Paths) -> Config:

@@ -29,6 +29,10 @@ class AudioError(InputError):
     """Audio that cannot be decoded: not audio, empty, a truncated header, an impossible sample rate."""
 
 
+class TooLong(AudioError):
+    """More audio than a limit allows in one piece; the message names the limit."""
+
+
 class DecoderError(InputError):
     """A decoder that the model does not have."""
 
@@ -88,9 +92,17 @@ class IdleTimeout(ParakeetError):
     """A stream that sent nothing for longer than the idle limit."""
 
 
+class TimeLimit(ParakeetError):
+    """A call that took longer than a limit allows; the message names the limit."""
+
+
 class Closed(ParakeetError):
     """The daemon is shutting down and takes no new work."""
 
 
 class ListenError(ParakeetError):
     """An address that cannot be bound."""
+
+
+class SetupError(ParakeetError):
+    """The service cannot be installed or removed."""

@@ -16,6 +16,7 @@ from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import BatchLimits
 from parakeetd.routing.home import Opener, home_of
 from parakeetd.routing.policy import DEFAULT_LIMITS, Estimate
+from parakeetd.routing.progress import Progress
 from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, EngineState, Schedule, Step
 from parakeetd.routing.worker import Job, Routed, Worker, job_of
 
@@ -89,6 +90,8 @@ class Router:
         self._closed = False
         self._ending = False
         self._unanswered: set[Future[Routed]] = set()
+        self._moved = time.monotonic()
+        """When an engine last did something, or when there was something to do again."""
         self._present: set[Device] = set()
         """Devices whose engine is there, whole or in part."""
         self._asked: dict[Device, Future[None]] = {}
@@ -184,6 +187,8 @@ class Router:
             if self._closed:
                 raise Closed("the daemon is shutting down and takes no new segments")
             self._schedule.add(job, job.submitted)
+            if not self._unanswered:
+                self._moved = job.submitted
             self._unanswered.add(job.future)
             job.future.add_done_callback(self._unanswered.discard)
             self._changed.notify_all()
@@ -215,6 +220,12 @@ class Router:
                 )
                 for device, worker in self._workers.items()
             ]
+
+    def progress(self) -> Progress:
+        """Whether the work moves, for a watchdog."""
+        now = time.monotonic()
+        with self._changed:
+            return Progress(len(self._unanswered), now - self._moved, self._schedule.patience())
 
     def close(self, timeout: float) -> bool:
         """Answer what was submitted, then end the workers. False when that took longer than `timeout` seconds."""
@@ -265,6 +276,7 @@ class Router:
 
     def opened(self, device: Device) -> None:
         with self._changed:
+            self._moved = time.monotonic()
             self._schedule.opened(device, time.monotonic())
             asked = self._asked.pop(device, None)
             self._changed.notify_all()
@@ -279,18 +291,21 @@ class Router:
 
     def finished(self, device: Device, *, measures: bool) -> None:
         with self._changed:
+            self._moved = time.monotonic()
             self._schedule.finished(device, time.monotonic(), measures=measures)
             self._changed.notify_all()
 
     def too_large(self, device: Device) -> None:
         with self._changed:
             log.warning("device %s has no memory for a batch of %d", device, self._schedule.running(device))
+            self._moved = time.monotonic()
             self._schedule.too_large(device)
             self._changed.notify_all()
 
     def failed(self, device: Device, error: Exception) -> None:
         reason = _in_one_line(error)
         with self._changed:
+            self._moved = time.monotonic()
             self._schedule.failed(device, time.monotonic(), reason)
             answers = self._not_to_compute()
             asked = self._asked.pop(device, None)

@@ -313,6 +313,17 @@ class Schedule(Generic[P]):
         """How often it failed: at a batch, or at being opened."""
         return self._records[device].failures
 
+    def patience(self) -> float:
+        """Seconds that what is under way may take before it counts as hung, and in which a failed device is tried
+        again."""
+        busy = [_hung_after(record) for record in self._records.values() if record.busy_since is not None]
+        resting = [
+            self._retry_seconds
+            for record in self._records.values()
+            if record.busy_since is None and record.failed_at is not None
+        ]
+        return max([HUNG_SECONDS, *busy, *resting])
+
     def running(self, device: Device) -> int:
         """Pieces that it computes now."""
         return len(self._records[device].running)
