@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparakeetd_proto/control.proto\x12\x0cparakeetd.v1\"\x0f\n\rStatusRequest\"\xe5\x02\n\x0eStatusResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".parakeetd.v1.StatusResponse.State\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x11\n\taddresses\x18\x06 \x03(\t\x12#\n\x06models\x18\x07 \x03(\x0b\x32\x13.parakeetd.v1.Model\x12\x0f\n\x07streams\x18\x08 \x01(\x05\x12\x13\n\x0bmax_streams\x18\t \x01(\x05\x12\x16\n\x0eresident_bytes\x18\n \x01(\x03\x12\x15\n\rconfiguration\x18\x0b \x01(\t\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\x0b\n\x07SERVING\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03J\x04\x08\x14\x10(\"\x92\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x0e\n\x06queued\x18\x06 \x01(\x05\x12%\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x14.parakeetd.v1.Device\"\x8e\x01\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\r\n\x05ratio\x18\x05 \x01(\x01\x12\x0c\n\x04open\x18\x06 \x01(\x08\x12\x10\n\x08restarts\x18\x07 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\"\x13\n\x11ListModelsRequest\"B\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.parakeetd.v1.InstalledModel\"\x88\x01\n\x0eInstalledModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0bLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x0cLoadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.parakeetd.v1.Model\"\x1e\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x10\n\x0eUnloadResponse\"\x1e\n\rReloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x0eReloadResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t2\xe8\x02\n\x07\x43ontrol\x12\x43\n\x06Status\x12\x1b.parakeetd.v1.StatusRequest\x1a\x1c.parakeetd.v1.StatusResponse\x12O\n\nListModels\x12\x1f.parakeetd.v1.ListModelsRequest\x1a .parakeetd.v1.ListModelsResponse\x12=\n\x04Load\x12\x19.parakeetd.v1.LoadRequest\x1a\x1a.parakeetd.v1.LoadResponse\x12\x43\n\x06Unload\x12\x1b.parakeetd.v1.UnloadRequest\x1a\x1c.parakeetd.v1.UnloadResponse\x12\x43\n\x06Reload\x12\x1b.parakeetd.v1.ReloadRequest\x1a\x1c.parakeetd.v1.ReloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparakeetd_proto/control.proto\x12\x0cparakeetd.v1\"\x0f\n\rStatusRequest\"\xe5\x02\n\x0eStatusResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".parakeetd.v1.StatusResponse.State\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x11\n\taddresses\x18\x06 \x03(\t\x12#\n\x06models\x18\x07 \x03(\x0b\x32\x13.parakeetd.v1.Model\x12\x0f\n\x07streams\x18\x08 \x01(\x05\x12\x13\n\x0bmax_streams\x18\t \x01(\x05\x12\x16\n\x0eresident_bytes\x18\n \x01(\x03\x12\x15\n\rconfiguration\x18\x0b \x01(\t\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\x0b\n\x07SERVING\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03J\x04\x08\x14\x10(\"\x92\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x0e\n\x06queued\x18\x06 \x01(\x05\x12%\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x14.parakeetd.v1.Device\"\x9d\x01\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\r\n\x05ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0b\n\x03pid\x18\t \x01(\x05\"\x13\n\x11ListModelsRequest\"B\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.parakeetd.v1.InstalledModel\"\x88\x01\n\x0eInstalledModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0bLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x0cLoadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.parakeetd.v1.Model\"\x1e\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x10\n\x0eUnloadResponse\"\x1e\n\rReloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x0eReloadResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t2\xe8\x02\n\x07\x43ontrol\x12\x43\n\x06Status\x12\x1b.parakeetd.v1.StatusRequest\x1a\x1c.parakeetd.v1.StatusResponse\x12O\n\nListModels\x12\x1f.parakeetd.v1.ListModelsRequest\x1a .parakeetd.v1.ListModelsResponse\x12=\n\x04Load\x12\x19.parakeetd.v1.LoadRequest\x1a\x1a.parakeetd.v1.LoadResponse\x12\x43\n\x06Unload\x12\x1b.parakeetd.v1.UnloadRequest\x1a\x1c.parakeetd.v1.UnloadResponse\x12\x43\n\x06Reload\x12\x1b.parakeetd.v1.ReloadRequest\x1a\x1c.parakeetd.v1.ReloadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,25 +40,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL']._serialized_start=425
   _globals['_MODEL']._serialized_end=571
   _globals['_DEVICE']._serialized_start=574
-  _globals['_DEVICE']._serialized_end=716
-  _globals['_LISTMODELSREQUEST']._serialized_start=718
-  _globals['_LISTMODELSREQUEST']._serialized_end=737
-  _globals['_LISTMODELSRESPONSE']._serialized_start=739
-  _globals['_LISTMODELSRESPONSE']._serialized_end=805
-  _globals['_INSTALLEDMODEL']._serialized_start=808
-  _globals['_INSTALLEDMODEL']._serialized_end=944
-  _globals['_LOADREQUEST']._serialized_start=946
-  _globals['_LOADREQUEST']._serialized_end=974
-  _globals['_LOADRESPONSE']._serialized_start=976
-  _globals['_LOADRESPONSE']._serialized_end=1026
-  _globals['_UNLOADREQUEST']._serialized_start=1028
-  _globals['_UNLOADREQUEST']._serialized_end=1058
-  _globals['_UNLOADRESPONSE']._serialized_start=1060
-  _globals['_UNLOADRESPONSE']._serialized_end=1076
-  _globals['_RELOADREQUEST']._serialized_start=1078
-  _globals['_RELOADREQUEST']._serialized_end=1108
-  _globals['_RELOADRESPONSE']._serialized_start=1110
-  _globals['_RELOADRESPONSE']._serialized_end=1166
-  _globals['_CONTROL']._serialized_start=1169
-  _globals['_CONTROL']._serialized_end=1529
+  _globals['_DEVICE']._serialized_end=731
+  _globals['_LISTMODELSREQUEST']._serialized_start=733
+  _globals['_LISTMODELSREQUEST']._serialized_end=752
+  _globals['_LISTMODELSRESPONSE']._serialized_start=754
+  _globals['_LISTMODELSRESPONSE']._serialized_end=820
+  _globals['_INSTALLEDMODEL']._serialized_start=823
+  _globals['_INSTALLEDMODEL']._serialized_end=959
+  _globals['_LOADREQUEST']._serialized_start=961
+  _globals['_LOADREQUEST']._serialized_end=989
+  _globals['_LOADRESPONSE']._serialized_start=991
+  _globals['_LOADRESPONSE']._serialized_end=1041
+  _globals['_UNLOADREQUEST']._serialized_start=1043
+  _globals['_UNLOADREQUEST']._serialized_end=1073
+  _globals['_UNLOADRESPONSE']._serialized_start=1075
+  _globals['_UNLOADRESPONSE']._serialized_end=1091
+  _globals['_RELOADREQUEST']._serialized_start=1093
+  _globals['_RELOADREQUEST']._serialized_end=1123
+  _globals['_RELOADRESPONSE']._serialized_start=1125
+  _globals['_RELOADRESPONSE']._serialized_end=1181
+  _globals['_CONTROL']._serialized_start=1184
+  _globals['_CONTROL']._serialized_end=1544
 # @@protoc_insertion_point(module_scope)

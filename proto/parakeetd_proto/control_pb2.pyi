@@ -164,9 +164,10 @@ class Device(google.protobuf.message.Message):
     RUNNING_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
     RATIO_FIELD_NUMBER: builtins.int
-    OPEN_FIELD_NUMBER: builtins.int
-    RESTARTS_FIELD_NUMBER: builtins.int
+    ENGINE_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
     MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    PID_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`cpu` or `cuda`."""
     healthy: builtins.bool
@@ -177,12 +178,16 @@ class Device(google.protobuf.message.Message):
     """Why it failed last, until it has succeeded again."""
     ratio: builtins.float
     """How long its runs took of late, over what was predicted."""
-    open: builtins.bool
-    """The model is open on it; a device is opened when it would be of use."""
-    restarts: builtins.int
-    """How often its process was replaced."""
+    engine: builtins.str
+    """`open`, `opening`, `closed` (nobody needs it now), `suspended` (the machine goes to sleep), and what else an engine
+    may be.
+    """
+    failures: builtins.int
+    """How often it failed, hung or could not be opened."""
     memory_bytes: builtins.int
-    """Of the GPU, where it is known."""
+    """What the model holds on it; 0 where that is not known."""
+    pid: builtins.int
+    """Of the process of its own that the engine lives in; 0 when it lives in the daemon's."""
     def __init__(
         self,
         *,
@@ -191,11 +196,12 @@ class Device(google.protobuf.message.Message):
         running: builtins.int = ...,
         failure: builtins.str = ...,
         ratio: builtins.float = ...,
-        open: builtins.bool = ...,
-        restarts: builtins.int = ...,
+        engine: builtins.str = ...,
+        failures: builtins.int = ...,
         memory_bytes: builtins.int = ...,
+        pid: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["failure", b"failure", "healthy", b"healthy", "memory_bytes", b"memory_bytes", "name", b"name", "open", b"open", "ratio", b"ratio", "restarts", b"restarts", "running", b"running"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["engine", b"engine", "failure", b"failure", "failures", b"failures", "healthy", b"healthy", "memory_bytes", b"memory_bytes", "name", b"name", "pid", b"pid", "ratio", b"ratio", "running", b"running"]) -> None: ...
 
 Global___Device: typing_extensions.TypeAlias = Device
 

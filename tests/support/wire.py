@@ -122,7 +122,7 @@ class WatchedSessions(Sessions):
         self,
         chunks: AsyncIterator[Samples],
         *,
-        model: ServedModel | None = None,
+        model: str = "",
         interim: bool = False,
         segmentation: Segmentation | None = None,
         decode: DecodeOptions | None = None,

@@ -47,15 +47,13 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         """Recognise a whole recording."""
         async with ErrorsAnswered(context, "Recognize"):
             options = wire.read_config(request.config)
-            model = self._model_for(options)
-            self._tell_unmet(request.config, model, context)
-            pen = self._pen_for(options, model)
+            pen = self._pen_for(options, request.config, context)
             async with (
                 aclosing(recording_samples(request.audio, _client_audio(options))) as chunks,
                 aclosing(
                     self._sessions.stream(
                         chunks,
-                        model=model,
+                        model=options.model,
                         segmentation=self._segmentation_for(options),
                         decode=options.decode,
                     )
@@ -64,7 +62,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                 answered = [_written(result, pen) async for result in results]
             request_id = request.id if request.HasField("id") else None
             return wire.offline_response(
-                answered, options, _only_language(model), request_id, spaced=not pen.spaces
+                answered, options, self._language_of(options), request_id, spaced=not pen.spaces
             )
 
     async def StreamingRecognize(  # noqa: N802  (the service names it)
@@ -75,16 +73,14 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             requests = aiter(request_iterator)
             first = await first_message(requests, self._sessions.settings.idle_seconds)
             options = wire.read_first(first)
-            model = self._model_for(options)
-            self._tell_unmet(first.streaming_config.config, model, context)
-            pen = self._pen_for(options, model)
+            pen = self._pen_for(options, first.streaming_config.config, context)
             request_id = first.id if first.HasField("id") else None
             async with (
                 aclosing(stream_samples(requests, _client_audio(options))) as chunks,
                 aclosing(
                     self._sessions.stream(
                         chunks,
-                        model=model,
+                        model=options.model,
                         interim=options.interim,
                         segmentation=self._segmentation_for(options),
                         decode=options.decode,
@@ -95,7 +91,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                     yield wire.streaming_response(
                         _written(result, pen),
                         options,
-                        _only_language(model),
+                        self._language_of(options),
                         request_id,
                         spaced=not pen.spaces,
                     )
@@ -105,16 +101,16 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
     ) -> asr.RivaSpeechRecognitionConfigResponse:
         """List the models."""
         async with ErrorsAnswered(context, "GetRivaSpeechRecognitionConfig"):
-            models = [model for model in self._sessions.models if request.model_name in ("", model.name)]
-            if not models:
-                served = ", ".join(model.name for model in self._sessions.models)
+            serving = self._sessions.models.serving
+            models = [model for model in serving if request.model_name in ("", model.name)]
+            if serving and not models:
+                served = ", ".join(model.name for model in serving)
                 raise InputError(f"model {request.model_name!r} is not served; served: {served}")
             return wire.config_response(models, self.house, self._sessions.settings.segmentation)
 
     def _model_for(self, options: wire.Options) -> ServedModel:
         """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
-        default = self._sessions.models[0]
-        model = next((model for model in self._sessions.models if model.name == options.model), default)
+        model = self._sessions.models.named(options.model)
         if options.model and model.name != options.model:
             self._note("model", options.model, f"is not served: {model.name} answers")
         if options.language and options.language.lower() not in {tag.lower() for tag in model.languages}:
@@ -123,7 +119,15 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             )
         return model
 
-    def _pen_for(self, options: wire.Options, model: ServedModel) -> Pen:
+    def _pen_for(self, options: wire.Options, asked: asr.RecognitionConfig, context: Context) -> Pen:
+        """What writes a new stream's text; the log is told what the stream asks for in vain.
+
+        Raises:
+            Closed: there is no model yet.
+        """
+        # The streams themselves know a model by its name only: it may be replaced, and is then to leave the memory.
+        model = self._model_for(options)
+        self._tell_unmet(asked, model, context)
         style = self.house.style_for(
             punctuation=options.punctuation,
             profanity_filter=options.profanity_filter,
@@ -143,6 +147,11 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             self._noted.add((kind, name))
             _log.info("a client asked for %s %r, which %s", kind, name, remark)
 
+    def _language_of(self, options: wire.Options) -> str:
+        """The language of everything that the model of a stream writes; empty when it knows several."""
+        languages = self._sessions.models.named(options.model).languages
+        return languages[0] if len(languages) == 1 else ""
+
     def _segmentation_for(self, options: wire.Options) -> Segmentation:
         return options.endpointing.applied(self._sessions.settings.segmentation, first_pass=options.interim)
 
@@ -153,8 +162,3 @@ def _client_audio(options: wire.Options) -> ClientAudio:
 
 def _written(result: Result, pen: Pen) -> Result:
     return replace(result, transcript=pen.write(result.transcript, final=result.is_final))
-
-
-def _only_language(model: ServedModel) -> str:
-    """The language of everything a model writes; empty when it knows several."""
-    return model.languages[0] if len(model.languages) == 1 else ""

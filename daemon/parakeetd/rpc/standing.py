@@ -24,7 +24,8 @@ class DeviceStanding:
     """A device that a model may run on."""
 
     device: Device
-    open: bool = True
+    engine: str = "open"
+    """`closed` when nobody needs it now; `opening`, `open`, `suspended`..."""
     healthy: bool = True
     running: int = 0
     """Segments that it computes now."""
@@ -32,10 +33,12 @@ class DeviceStanding:
     """Why it failed last, until it has succeeded again."""
     ratio: float = 1.0
     """How long its runs took of late, over what was predicted."""
-    restarts: int = 0
-    """How often its process was replaced."""
+    failures: int = 0
+    """How often it failed, hung or could not be opened."""
     memory_bytes: int = 0
-    """Of the GPU; 0 where it is not known."""
+    """What the model holds on it; 0 where that is not known."""
+    pid: int = 0
+    """Of the process of its own that the engine lives in; 0 when it lives in the daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +145,14 @@ def model_message(model: ModelStanding) -> control.Model:
         devices=[
             control.Device(
                 name=device.device,
-                open=device.open,
+                engine=device.engine,
                 healthy=device.healthy,
                 running=device.running,
                 failure=device.failure,
                 ratio=device.ratio,
-                restarts=device.restarts,
+                failures=device.failures,
                 memory_bytes=device.memory_bytes,
+                pid=device.pid,
             )
             for device in model.devices
         ],
@@ -166,13 +170,14 @@ def _read_model(message: control.Model) -> ModelStanding:
         tuple(
             DeviceStanding(
                 "cuda" if device.name == "cuda" else "cpu",
-                device.open,
+                device.engine,
                 device.healthy,
                 device.running,
                 device.failure,
                 device.ratio,
-                device.restarts,
+                device.failures,
                 device.memory_bytes,
+                device.pid,
             )
             for device in message.devices
         ),

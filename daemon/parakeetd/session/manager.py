@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from parakeetd.audio import Samples
-from parakeetd.errors import Closed, ConfigError, Overloaded
-from parakeetd.model.biasing import Biasing
-from parakeetd.model.decoding import DecodeOptions, Decoder, check_decoder
-from parakeetd.routing import Router
+from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.errors import Closed, ConfigError, IdleTimeout, InputError, Overloaded
+from parakeetd.model.decoding import DecodeOptions
 from parakeetd.session.cutter import Cutter
+from parakeetd.session.models import Models, Route, ServedModel
+from parakeetd.session.observer import NOBODY, Ending, Observer
+from parakeetd.session.places import HERE, Client, Places
 from parakeetd.session.result import Result
-from parakeetd.session.stream import LiveStream
+from parakeetd.session.stream import LiveStream, Waiting
 from parakeetd.vad import (
     CONFIRM_THRESHOLD,
     ConfirmerName,
@@ -24,29 +27,24 @@ from parakeetd.vad import (
     open_detector,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model as clients see it."""
-
-    name: str
-    languages: tuple[str, ...]
-    """BCP-47 tags."""
-    router: Router
-    decoders: tuple[Decoder, ...] = ("tdt",)
-    """Those a client may ask for."""
-    writes_punctuation: bool = False
-    """Whether its text has punctuation and capitals."""
-    biasing: Biasing | None = None
-    """Boosts phrases and locks scripts; None when it can do neither."""
+_HAS_PLACE: ContextVar[bool] = ContextVar("has_place", default=False)
+"""Whether the stream that begins in this task has been counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
     max_streams: int = 32
-    """Streams at once; the next one is refused."""
+    """Streams at once, recordings included; the next one is refused."""
+    max_streams_per_client: int | None = None
+    """Of these, for one client; None: half of them for a client on another machine, all for those on this one."""
     idle_seconds: float = 60.0
     """A stream that sends nothing for this long is ended."""
+    max_stream_seconds: float = 0.0
+    """A stream that takes longer is ended; 0: none is."""
+    max_recording_seconds: float = 3600.0
+    """Audio of a recording in one message, and of a compressed file in a stream."""
+    max_queued_seconds: float = 3600.0
+    """Audio of all streams that waits to be recognised; above it new streams are refused."""
     detector: DetectorName = "webrtc"
     aggressiveness: int = 2
     confirm: ConfirmerName = "silero"
@@ -55,10 +53,21 @@ class SessionSettings:
     segmentation: Segmentation = field(default_factory=Segmentation)
 
     def __post_init__(self) -> None:
-        if self.max_streams < 1:
-            raise ConfigError(f"server.max_streams must be at least 1, not {self.max_streams}")
-        if self.idle_seconds <= 0:
-            raise ConfigError(f"server.idle_seconds must be above 0, not {self.idle_seconds}")
+        each = self.max_streams_per_client
+        for name, count in (("max_streams", self.max_streams), ("max_streams_per_client", each)):
+            if count is not None and count < 1:
+                raise ConfigError(f"limits.{name} must be at least 1, not {count}")
+        for name in ("idle_seconds", "max_recording_seconds", "max_queued_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"limits.{name} must be above 0, not {getattr(self, name)}")
+        if self.max_stream_seconds < 0:
+            raise ConfigError(f"limits.max_stream_seconds must be 0 or more, not {self.max_stream_seconds}")
+
+    def streams_of(self, client: Client) -> int:
+        """How many streams this client may have at once."""
+        if self.max_streams_per_client is not None:
+            return self.max_streams_per_client
+        return self.max_streams if client.local else (self.max_streams + 1) // 2
 
     def cutter(self, segmentation: Segmentation | None = None) -> Cutter:
         """A cutter for a new stream, with its own segmentation when it has one."""
@@ -71,15 +80,25 @@ class SessionSettings:
 class Sessions:
     """Opens streams within the limits. Belongs to one event loop."""
 
-    def __init__(self, models: tuple[ServedModel, ...], settings: SessionSettings) -> None:
+    def __init__(
+        self,
+        models: tuple[ServedModel, ...],
+        settings: SessionSettings,
+        observer: Observer = NOBODY,
+    ) -> None:
         """
         Args:
-            models: what is served, the default first.
+            models: what is served, the default first; none while the daemon loads.
+            observer: who counts what happens.
         """
-        self.models = models
+        self._observer = observer
+        self.models = Models(models, observer)
         self.settings = settings
+        """Those of streams that begin from now on."""
         self.draining = False
-        self._active = 0
+        self.draining_begun = asyncio.Event()
+        self._places = Places("streams")
+        self._waiting = Waiting()
         self._stop_input = asyncio.Event()
         self._all_ended = asyncio.Event()
         self._all_ended.set()
@@ -87,13 +106,18 @@ class Sessions:
     @property
     def active(self) -> int:
         """Streams open now."""
-        return self._active
+        return self._places.count
+
+    @property
+    def queued_seconds(self) -> float:
+        """Audio of all streams that waits to be recognised, or is being."""
+        return self._waiting.samples / SAMPLE_RATE
 
     async def stream(
         self,
         chunks: AsyncIterator[Samples],
         *,
-        model: ServedModel | None = None,
+        model: str = "",
         interim: bool = False,
         segmentation: Segmentation | None = None,
         decode: DecodeOptions | None = None,
@@ -101,6 +125,7 @@ class Sessions:
         """Recognise a stream. Use it under `contextlib.aclosing`, so that a caller that stops early frees it.
 
         Args:
+            model: name of the model; the default where it is not served, and from when on it is served no more.
             chunks: mono samples at 16 kHz, pieces of any length. Their end answers what is still open.
             interim: also answer unfinished segments.
             segmentation: how to cut, when not as configured.
@@ -108,28 +133,42 @@ class Sessions:
 
         Raises:
             DecoderError: the model does not have this decoder; PhraseError: it cannot spell a phrase to be boosted;
-            Overloaded: a limit is reached; Closed: the daemon drains; IdleTimeout: the source went silent;
+            Overloaded: a limit is reached; Closed: the daemon loads or drains; IdleTimeout: the source went silent;
             AudioError from `chunks`, after what came before it has been answered; DeviceError: no device could.
         """
-        model = model or self.models[0]
-        if decode is not None:
-            check_decoder(decode.decoder, model.decoders, model.name)
-            if model.biasing is not None:
-                # A long list takes a moment. What is refused is refused now, not with the first segment.
-                await asyncio.to_thread(model.biasing, decode)
-        with self._counted():
+        place = nullcontext() if _HAS_PLACE.get() else self._counted(HERE)
+        with place, self._told_of() as told, self.models.route(model, decode) as route:
+            told.route = route
+            await route.check()
             live = LiveStream(
                 chunks,
                 self.settings.cutter(segmentation),
-                model.router,
+                route,
                 interim=interim,
-                decode=decode,
                 idle_seconds=self.settings.idle_seconds,
                 stop_input=self._stop_input,
+                waiting=self._waiting,
             )
             async with aclosing(live.results()) as results:
                 async for result in results:
+                    if result.is_final:
+                        self._observer.final_told(route.model.name, result.latency_seconds)
                     yield result
+
+    @contextmanager
+    def place(self, client: Client) -> Iterator[None]:
+        """Count a stream from now on: its client has yet to say what it wants. A `stream` within the block, in the same
+        task, is this one.
+
+        Raises:
+            Overloaded: a limit is reached; Closed: the daemon drains.
+        """
+        with self._counted(client):
+            before = _HAS_PLACE.set(True)
+            try:
+                yield
+            finally:
+                _HAS_PLACE.reset(before)
 
     async def drain(self, grace_seconds: float, flush_seconds: float) -> bool:
         """Take no new streams, give those open `grace_seconds` to end by themselves, then end their audio and answer
@@ -139,6 +178,7 @@ class Sessions:
             False when some had not ended after `flush_seconds` more.
         """
         self.draining = True
+        self.draining_begun.set()
         if not await self._ended_within(grace_seconds):
             self._stop_input.set()
         return await self._ended_within(flush_seconds)
@@ -152,18 +192,62 @@ class Sessions:
         return True
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, client: Client) -> Iterator[None]:
         if self.draining:
             raise Closed("the daemon is shutting down and takes no new streams")
-        if self._active >= self.settings.max_streams:
+        settings = self.settings
+        if self.queued_seconds >= settings.max_queued_seconds:
             raise Overloaded(
-                f"{self._active} streams are open, the limit is server.max_streams; try again later"
+                f"{self.queued_seconds:.0f} s of audio wait to be recognised, the limit is "
+                f"{settings.max_queued_seconds:g} s (limits.max_queued_seconds); try again later"
             )
-        self._active += 1
-        self._all_ended.clear()
+        total = (settings.max_streams, "limits.max_streams")
+        each = (settings.streams_of(client), "limits.max_streams_per_client")
+        with self._places.taken(client, total, each):
+            self._all_ended.clear()
+            try:
+                yield
+            finally:
+                # This one is still counted.
+                if self.active == 1:
+                    self._all_ended.set()
+
+    @contextmanager
+    def _told_of(self) -> Iterator[_Told]:
+        """Tell the observer how a stream ended."""
+        told, begun, ending = _Told(), time.monotonic(), _ending_of(None)
         try:
-            yield
+            yield told
+        except BaseException as error:
+            ending = _ending_of(error)
+            raise
         finally:
-            self._active -= 1
-            if self._active == 0:
-                self._all_ended.set()
+            # The name is that of a model, not what a client may have called it.
+            model = "" if told.route is None else told.route.model.name
+            self._observer.stream_ended(model, ending, time.monotonic() - begun)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is told of a stream in the end."""
+
+    route: Route | None = None
+    """Once it has one."""
+
+
+def _ending_of(error: BaseException | None) -> Ending:
+    match error:
+        case None:
+            return "completed"
+        case Overloaded():
+            return "refused"
+        case IdleTimeout():
+            return "idle"
+        case InputError():
+            return "bad_input"
+        case Closed():
+            return "shutdown"
+        case asyncio.CancelledError() | GeneratorExit():
+            return "cancelled"
+        case _:
+            return "failed"

@@ -25,6 +25,8 @@ class Result:
     pass, which tells the whole text before the segment has ended."""
     audio_seconds: float = 0.0
     """Audio of the stream that had been taken in when the segment was cut."""
+    latency_seconds: float = 0.0
+    """Of a final: from when its segment's end was known to this result."""
 
     @property
     def text(self) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, Protocol
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import Closed, IdleTimeout
 from parakeetd.model.decoding import DecodeOptions
-from parakeetd.routing import Dropped, Routed, Router
+from parakeetd.routing import Dropped, Routed
 from parakeetd.session.agreement import Agreement
 from parakeetd.session.cutter import Cutter, Segment
 from parakeetd.session.pace import Pace
@@ -23,6 +25,26 @@ MAX_UNDER_WAY = 4
 """Segments of one stream in the router at once. Beyond it the stream's audio is not read: the client waits."""
 
 Kind = Literal["interim", "first pass", "final"]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Audio that was accepted and has no answer yet, over all streams that share this."""
+
+    samples: int = 0
+
+
+class Submits(Protocol):
+    """Where segments go: a `Router`, or the way to one that may be replaced."""
+
+    def submit(
+        self,
+        samples: Samples,
+        *,
+        final: bool = True,
+        decode: DecodeOptions | None = None,
+        stream: object | None = None,
+    ) -> Future[Routed]: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +65,7 @@ class _UnderWay:
     asked: _Asked
     audio_seconds: float
     agreement: Agreement
+    since: float = field(default_factory=time.monotonic)
 
 
 class LiveStream:
@@ -57,12 +80,13 @@ class LiveStream:
         self,
         chunks: AsyncIterator[Samples],
         cutter: Cutter,
-        router: Router,
+        router: Submits,
         *,
         interim: bool,
         decode: DecodeOptions | None = None,
         idle_seconds: float,
         stop_input: asyncio.Event,
+        waiting: Waiting | None = None,
     ) -> None:
         self._chunks = chunks
         self._cutter = cutter
@@ -71,6 +95,7 @@ class LiveStream:
         self._decode = decode
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
+        self._waiting = waiting or Waiting()
         self._unanswered: set[asyncio.Future[Routed]] = set()
         # Of those under way, one is awaited by `results` and one may wait in the reader for its place here.
         self._queue: asyncio.Queue[_UnderWay | None] = asyncio.Queue(MAX_UNDER_WAY - 2)
@@ -117,7 +142,8 @@ class LiveStream:
             await asyncio.wait({asked.routed})
         routed, segment = asked.routed.result(), asked.segment
         if item.kind == "final":
-            return final_result(segment, routed, item.audio_seconds, self._seams)
+            result = final_result(segment, routed, item.audio_seconds, self._seams)
+            return replace(result, latency_seconds=time.monotonic() - item.since)
         words = self._seams.left(routed.transcript.shifted(segment.start).words, segment.seam_before)
         hypothesis = item.agreement.add(words, segment.end)
         self._pace.heard(bool(hypothesis.words), routed.compute_seconds)
@@ -187,10 +213,13 @@ class LiveStream:
         answer = self._router.submit(segment.samples, final=final, decode=self._decode, stream=stream)
         routed = asyncio.wrap_future(answer)
         self._unanswered.add(routed)
-        routed.add_done_callback(self._answered)
+        samples = len(segment.samples) if final else 0
+        self._waiting.samples += samples
+        routed.add_done_callback(partial(self._answered, samples))
         return _Asked(segment, answer, routed)
 
-    def _answered(self, routed: asyncio.Future[Routed]) -> None:
+    def _answered(self, samples: int, routed: asyncio.Future[Routed]) -> None:
+        self._waiting.samples -= samples
         self._unanswered.discard(routed)
         if not routed.cancelled():
             # Looked at here, since the caller may have left: asyncio reports exceptions that nobody has seen.

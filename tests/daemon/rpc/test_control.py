@@ -41,7 +41,7 @@ CALLS: dict[str, Any] = {
     "Reload": control.ReloadRequest(model="big"),
 }
 
-DEVICE = DeviceStanding("cuda", False, False, 3, "it fell off the bus", 1.5, 2, 4096)
+DEVICE = DeviceStanding("cuda", "closing", False, 3, "it fell off the bus", 1.5, 2, 4096, 12)
 MODEL = ModelStanding("demo", Path("/m/demo"), ("en-US",), True, 4, 5, (DEVICE,))
 STANDING = Standing("serving", "demo", "1.2", 7, 8.5, ("unix:/a",), (MODEL,), 9, 10, 11, "/c.toml")
 

@@ -68,7 +68,7 @@ async def each(sessions: Sessions, chunks: AsyncIterator[Samples], take: Callabl
 
 def router_load(sessions: Sessions) -> int:
     """Segments that wait in the router."""
-    return sessions.models[0].router.queued
+    return sessions.models.named().router.queued
 
 
 async def test_results_come_in_order_with_times_of_the_stream() -> None:
