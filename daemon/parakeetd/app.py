@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from sdnotify import SystemdNotifier
 
-from parakeetd.config import Config, Paths, TextSettings, default_model
+from parakeetd.config import Config, Paths, TextSettings, default_model, watchdog_seconds
 from parakeetd.engines import serve_devices
 from parakeetd.model.bundle import EMBEDDED, TOKENS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import decoders_of
@@ -18,6 +18,7 @@ from parakeetd.model.tokens import Vocabulary
 from parakeetd.rpc.server import RpcServer
 from parakeetd.session import ServedModel, Sessions
 from parakeetd.session.stream import MAX_UNDER_WAY
+from parakeetd.supervision import Supervised, supervise
 from parakeetd.text import HouseStyle, read_tables
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ class Daemon:
     def addresses(self) -> tuple[str, ...]:
         """Where it listens."""
         return self._server.addresses if self._server else ()
+
+    @property
+    def routers(self) -> tuple[Supervised, ...]:
+        """What computes, while it serves."""
+        return (self._opened.router,)
 
     async def __aenter__(self) -> Daemon:
         """
@@ -114,7 +120,8 @@ async def run(config: Config, paths: Paths, *, say: Callable[[str], None]) -> No
             say(f"listening on {address}")
         say("ready")
         notifier.notify("READY=1")
-        await stop.wait()
+        async with supervise(lambda: daemon.routers, notifier.notify, watchdog_seconds=watchdog_seconds()):
+            await stop.wait()
         say("finishing")
         notifier.notify("STOPPING=1")
 

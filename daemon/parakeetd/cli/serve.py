@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 from dataclasses import replace
@@ -48,6 +49,8 @@ def command(
       parakeetd serve --model 0.6b-v3 --device cpu
       parakeetd serve --listen 127.0.0.1:0 --listen unix:/run/user/1000/speech.sock
     """
+    # Where it hangs, systemd ends it by SIGABRT: then it says what each thread was doing.
+    faulthandler.enable()
     # A daemon says what it serves and on what; the other commands only what went wrong.
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
     paths = Paths.from_environment()
