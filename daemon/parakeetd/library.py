@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
@@ -31,6 +31,7 @@ from parakeetd.model.phrases import read_boosts
 from parakeetd.routing import Router
 from parakeetd.session import Result, SessionSettings, recognize_blocks
 from parakeetd.session.offline import MAX_UNDER_WAY
+from parakeetd.text import Pen, Style, read_tables, taken_back
 from parakeetd.vad import ConfirmerName, DetectorName, Segmentation
 
 BLOCK_SECONDS = 5.0
@@ -47,10 +48,12 @@ class Transcription:
     audio_seconds: float
     processing_seconds: float
     """Wall time, reading the file included."""
+    between: str = " "
+    """What is written between two segments; nothing with spoken commands, whose texts begin with what is due."""
 
     @property
     def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments)
+        return self.between.join(segment.text for segment in self.segments)
 
 
 class Model(AbstractContextManager["Model"]):
@@ -75,6 +78,9 @@ class Model(AbstractContextManager["Model"]):
         decoder: Decoder = "tdt",
         boosts: Iterable[str | tuple[str, float]] = (),
         language: str = "",
+        punctuation: bool = True,
+        commands: bool | str | PathLike[str] = False,
+        profanity_filter: bool | str | PathLike[str] = False,
         segmentation: Segmentation | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Transcription:
@@ -88,7 +94,11 @@ class Model(AbstractContextManager["Model"]):
             confirm: `silero` leaves out what the detector hears and Silero VAD does not take for speech.
             decoder: `tdt`, or `ctc` where the model has a CTC head too.
             boosts: phrases that are likely to be said, and with a number how strong: 4 is usual, 20 the most.
-            language: BCP-47 tag of the language that is spoken: a multilingual model then writes its script only.
+            language: BCP-47 tag of the language that is spoken: a multilingual model then writes its script only, and
+                spoken commands are those of the language.
+            punctuation: the marks that the model writes, and the capitals that come with them; most models write none.
+            commands: whether spoken commands such as "comma" and "new line" are done; or the path of a table of them.
+            profanity_filter: whether listed words become `s***`; or the path of a list.
             progress: told the seconds of audio read so far.
 
         Raises:
@@ -98,6 +108,7 @@ class Model(AbstractContextManager["Model"]):
             DecoderError: the model does not have this decoder.
             DeviceError: no device could recognise a segment.
             Closed: the model has been closed.
+            ConfigError: a table of commands or a list of words cannot be used.
         """
         if vad not in get_args(DetectorName):
             raise InputError(f"vad must be {' or '.join(get_args(DetectorName))}, not {vad!r}")
@@ -106,6 +117,7 @@ class Model(AbstractContextManager["Model"]):
         wanted = ((item, 0.0) if isinstance(item, str) else item for item in boosts)
         decode = DecodeOptions(read_decoder(decoder, "decoder"), read_boosts(wanted), language)
         check_decoder(decode.decoder, decoders_of(self.bundle.manifest.architecture), self.name)
+        style = self._style(punctuation, commands, profanity_filter, language)
         self._biasing(decode)
         begun = time.monotonic()
         blocks: Iterable[Samples]
@@ -117,8 +129,41 @@ class Model(AbstractContextManager["Model"]):
             blocks = [to_samples(audio, sample_rate)]
         settings = SessionSettings(detector=vad, confirm=confirm, segmentation=segmentation or Segmentation())
         cutter = settings.cutter()
-        segments = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router, decode))
-        return Transcription(segments, self.name, cutter.seconds, time.monotonic() - begun)
+        heard = tuple(recognize_blocks(_counted(blocks, progress), cutter, self._router, decode))
+        pen = Pen(style)
+        texts = taken_back(pen.write(segment.transcript, final=True) for segment in heard)
+        segments = tuple(
+            replace(segment, transcript=text) for segment, text in zip(heard, texts, strict=True) if text.text
+        )
+        seconds = time.monotonic() - begun
+        return Transcription(segments, self.name, cutter.seconds, seconds, "" if pen.spaces else " ")
+
+    def _style(
+        self,
+        punctuation: bool,
+        commands: bool | str | PathLike[str],
+        profanity_filter: bool | str | PathLike[str],
+        language: str,
+    ) -> Style:
+        """How a transcription is to be written.
+
+        Raises:
+            ConfigError: a file cannot be used.
+            InputError: there are no commands of this language.
+        """
+        if not commands and not profanity_filter:
+            return Style(punctuation=punctuation)
+        tables = read_tables(_own_file(commands), _own_file(profanity_filter))
+        spoken = tables.commands_for(language, self.bundle.manifest.languages)
+        if commands and spoken is None:
+            wanted = language or ", ".join(self.bundle.manifest.languages)
+            raise InputError(
+                f"there are no spoken commands for {wanted}, only for {', '.join(tables.commands)}; "
+                "add them to a table of your own, or name another language"
+            )
+        return Style(
+            punctuation, spoken if commands else None, tables.profanity if profanity_filter else None
+        )
 
     def close(self) -> None:
         """Free the model's sessions and threads."""
@@ -159,6 +204,10 @@ def load(
     tables = Paths.from_environment().calibration
     opened = open_devices(bundle, settings, max_queued=64 * MAX_UNDER_WAY, tables=tables)
     return Model(bundle, opened.router, opened.biasing)
+
+
+def _own_file(given: bool | str | PathLike[str]) -> Path | None:
+    return None if isinstance(given, bool) else Path(given)
 
 
 def _counted(blocks: Iterable[Samples], progress: Callable[[float], None] | None) -> Iterator[Samples]:

@@ -59,7 +59,7 @@ def main() -> int:
     )
     parser.add_argument("options", nargs="*", help="for parakeetd serve, after --")
     arguments = parser.parse_args()
-    pieces = utterances(Path(arguments.speech), ROOT / "daemon/parakeetd/clips")
+    pieces = utterances(Path(arguments.speech), ROOT / "daemon/parakeetd/embedded/clips")
     track = make_track(pieces, arguments.seconds, (1.2, 2.5))
     where = machine()
     print(

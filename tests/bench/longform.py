@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("server", "session", "seams"))
     arguments = parser.parse_args()
     speech = Path(arguments.speech)
-    clips = ROOT / "daemon/parakeetd/clips"
+    clips = ROOT / "daemon/parakeetd/embedded/clips"
     where = machine()
     print(f"{where['processor']}, {where['cores']} cores, load {where['load']}")
     good = True

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 import parakeetd
 from clips import Clip
 from noises import KINDS
-from parakeetd.errors import AudioError, BundleError, Closed, DeviceError, InputError, ModelNotFound
+from parakeetd.errors import (
+    AudioError,
+    BundleError,
+    Closed,
+    ConfigError,
+    DeviceError,
+    InputError,
+    ModelNotFound,
+)
 from parakeetd.model.sessions import probe
 
 
@@ -238,3 +246,55 @@ def test_a_closed_model_says_so(clips: dict[str, Clip]) -> None:
     loaded.close()
     with pytest.raises(Closed):
         loaded.transcribe(clips["digits"].path)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Commands made of words that the clips have."""
+    file = tmp_path / "commands.toml"
+    file.write_text(
+        '[en]\n"rubout" = { text = "Dear all,\\n", attach = "none" }\n"forty five" = "45"\n'
+        '"repeat" = { action = "delete" }\n',
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_spoken_commands_are_done_over_all_segments_and_only_when_asked_for(
+    model: parakeetd.Model, clips: dict[str, Clip], table: Path
+) -> None:
+    clip = clips["pauses"]
+    assert model.transcribe(clip.path).text == "rubout nine two six repeat forty five cents"
+    # "repeat" takes back the utterance before it.
+    done = model.transcribe(clip.path, commands=table)
+    assert done.text == "45 cents"
+    assert [segment.text for segment in done.segments] == ["45 cents"]
+    assert [word.text for word in done.segments[0].transcript.words] == ["45", "cents"]
+
+
+def test_the_shipped_commands_leave_a_text_without_them_as_it_is(
+    model: parakeetd.Model, clips: dict[str, Clip]
+) -> None:
+    clip = clips["digits"]
+    assert model.transcribe(clip.path, commands=True, profanity_filter=True).text == clip.nemo_text
+
+
+def test_listed_words_are_starred(model: parakeetd.Model, clips: dict[str, Clip], tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("nine\ncent*\n", encoding="utf-8")
+    written = model.transcribe(clips["pauses"].path, profanity_filter=words)
+    assert written.text == "rubout n*** two six repeat forty five c****"
+
+
+def test_commands_of_a_language_that_has_none_are_refused_by_name(
+    model: parakeetd.Model, clips: dict[str, Clip]
+) -> None:
+    with pytest.raises(InputError, match="no spoken commands for fi-FI, only for en, de, fr, es"):
+        model.transcribe(clips["digits"].path, commands=True, language="fi-FI")
+
+
+def test_a_table_that_is_not_there_is_named(
+    model: parakeetd.Model, clips: dict[str, Clip], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.toml: cannot be read"):
+        model.transcribe(clips["digits"].path, commands=tmp_path / "mine.toml")

@@ -89,14 +89,18 @@ def _cues(transcription: Transcription) -> Iterator[tuple[int, int, str]]:
         words: list[str] = []
         start = end
         for word in segment.transcript.words:
+            # A spoken new line is a word of its own, and a blank line would end the subtitle.
+            text = " ".join(word.text.split())
+            if not text:
+                continue
             word_start, word_end = round(word.start * 1000), round(word.end * 1000)
-            full = word_end - start > CUE_MS or len(" ".join([*words, word.text])) > CUE_LETTERS
+            full = word_end - start > CUE_MS or len(" ".join([*words, text])) > CUE_LETTERS
             if words and (full or word_start - end > CUE_PAUSE_MS):
                 yield start, end, " ".join(words)
                 words = []
             if not words:
                 start = max(word_start, end)
-            words.append(word.text)
+            words.append(text)
             end = max(word_end, start + 1)
         if words:
             yield start, end, " ".join(words)

@@ -16,8 +16,8 @@ import click
 from parakeetd.cli import options
 from parakeetd.cli.output import FORMATS
 from parakeetd.cli.progress import progress_bar
-from parakeetd.config import DeviceChoice
-from parakeetd.errors import InputError, ParakeetError, PhraseError
+from parakeetd.config import DeviceChoice, Paths, TextSettings, read_config
+from parakeetd.errors import ConfigError, InputError, ParakeetError, PhraseError
 from parakeetd.library import load
 from parakeetd.model.decoding import DECODERS, Decoder
 from parakeetd.model.phrases import parse_boost, read_boost_file
@@ -78,6 +78,24 @@ STDIN = Path("-")
     help="Language that is spoken, such as el or uk-UA: a multilingual model then writes no other script.",
 )
 @click.option(
+    "--punctuation/--no-punctuation",
+    default=True,
+    show_default=True,
+    help="The marks that the model writes, and the capitals that come with them; most models write none.",
+)
+@click.option(
+    "--commands",
+    is_flag=True,
+    help='Do spoken commands such as "comma" and "new line". They are those of the configuration, or else the '
+    "shipped ones, for --language or the model's.",
+)
+@click.option(
+    "--profanity-filter",
+    is_flag=True,
+    help="Write listed words as s***. The list is the configuration's, or else the shipped one.",
+)
+@options.CONFIG
+@click.option(
     "--format",
     "form",
     type=click.Choice(list(FORMATS)),
@@ -103,6 +121,10 @@ def command(
     boosts: Sequence[str],
     boost_file: Path | None,
     language: str,
+    punctuation: bool,
+    commands: bool,
+    profanity_filter: bool,
+    config_file: Path | None,
     form: str,
     output: Path | None,
 ) -> None:
@@ -116,12 +138,15 @@ def command(
       parakeetd transcribe talk.flac
       parakeetd transcribe --format srt --output subtitles/ *.mp3
       parakeetd transcribe --format json call.wav | jq .text
+      parakeetd transcribe --commands --language en letter.wav
       ffmpeg -i film.mkv -f wav - | parakeetd transcribe -
     """
     if STDIN in files and sys.stdin.isatty():
         raise InputError("-: stdin is a terminal; pipe audio into it, or name a file")
     targets = _targets(files, output, SUFFIX[form])
     phrases = [*map(parse_boost, boosts), *(read_boost_file(boost_file) if boost_file else ())]
+    # Nothing else of the configuration matters here: a mistake in it must not keep files from being read.
+    tables = _text_tables(config_file) if config_file or commands or profanity_filter else TextSettings()
     sources = [Path("/dev/stdin") if file == STDIN else file for file in files]
     render = FORMATS[form]
     failed: list[ParakeetError] = []
@@ -138,13 +163,16 @@ def command(
                     decoder=cast(Decoder, decoder),
                     boosts=phrases,
                     language=language,
+                    punctuation=punctuation,
+                    commands=commands and (tables.commands_file or True),
+                    profanity_filter=profanity_filter and (tables.profanity_file or True),
                     progress=partial(bar.advance, number),
                 )
                 text = render(str(file), transcription)
                 if target is not None:
                     write_atomically(target, text)
                     continue
-            except PhraseError:
+            except (PhraseError, ConfigError):
                 # Of the command, not of a file.
                 raise
             except ParakeetError as error:
@@ -160,6 +188,11 @@ def command(
         if len(files) > 1:
             click.echo(f"parakeetd: {len(failed)} of {len(files)} files failed", err=True)
         raise click.exceptions.Exit(max(error.exit_code for error in failed))
+
+
+def _text_tables(config_file: Path | None) -> TextSettings:
+    """Where the configuration says that commands and listed words are."""
+    return read_config(config_file, Paths.from_environment()).text
 
 
 def _targets(files: Sequence[Path], output: Path | None, suffix: str) -> list[Path | None]:

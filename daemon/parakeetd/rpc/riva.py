@@ -17,7 +17,7 @@ from parakeetd.rpc.abilities import unmet
 from parakeetd.rpc.incoming import first_message, recording_samples, stream_samples
 from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd.session import Result, ServedModel, Sessions
-from parakeetd.text import HouseStyle, Pen
+from parakeetd.text import HouseStyle, Pen, taken_back
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
@@ -59,7 +59,14 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                     )
                 ) as results,
             ):
-                answered = [_written(result, pen) async for result in results]
+                heard = [result async for result in results]
+            # All of it is known: what a command takes back need not be answered first.
+            texts = taken_back(pen.write(result.transcript, final=True) for result in heard)
+            answered = [
+                replace(result, transcript=text)
+                for result, text in zip(heard, texts, strict=True)
+                if text.text or not pen.spaces
+            ]
             request_id = request.id if request.HasField("id") else None
             return wire.offline_response(
                 answered, options, self._language_of(options), request_id, spaced=not pen.spaces

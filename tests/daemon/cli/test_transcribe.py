@@ -321,3 +321,39 @@ def test_a_phrase_that_cannot_be_boosted_is_told_once_for_all_files(
 def test_the_language_may_be_said(parakeetd: Command, clips: dict[str, Clip]) -> None:
     outcome = parakeetd("transcribe", "--vad", "off", "--language", "en-GB", clips["clock"].path)
     assert outcome.out.splitlines() == [clips["clock"].nemo_text]
+
+
+def test_commands_and_listed_words_are_those_of_the_configuration(
+    parakeetd: Command, clips: dict[str, Clip], tmp_path: Path
+) -> None:
+    table, words = tmp_path / "commands.toml", tmp_path / "words.txt"
+    table.write_text('[en]\n"rubout" = "Dear all,"\n"repeat" = "\\n"\n', encoding="utf-8")
+    words.write_text("cents\n", encoding="utf-8")
+    config = tmp_path / "config.toml"
+    config.write_text(f'[text]\ncommands = "{table}"\nprofanity = "{words}"\n', encoding="utf-8")
+    clip = clips["pauses"].path
+    outcome = parakeetd("transcribe", "--config", config, clip)
+    assert outcome.out == "rubout nine two six repeat forty five cents\n"
+    outcome = parakeetd("transcribe", "--config", config, "--commands", "--profanity-filter", clip)
+    assert outcome.err == ""
+    assert outcome.out == "Dear all, nine two six\nForty five c****\n"
+
+
+def test_a_spoken_new_line_does_not_end_a_subtitle(
+    parakeetd: Command, clips: dict[str, Clip], tmp_path: Path
+) -> None:
+    table, config = tmp_path / "commands.toml", tmp_path / "config.toml"
+    table.write_text('[en]\n"two" = "\\n\\n"\n', encoding="utf-8")
+    config.write_text(f'[text]\ncommands = "{table}"\n', encoding="utf-8")
+    clip = clips["pauses"].path
+    outcome = parakeetd("transcribe", "--format", "srt", "--config", config, "--commands", clip)
+    assert "\nrubout nine Six\n" in outcome.out
+    assert outcome.out.split("\n\n")[1].startswith("2\n")
+
+
+def test_commands_of_a_language_without_a_table_are_reported(
+    parakeetd: Command, clips: dict[str, Clip]
+) -> None:
+    outcome = parakeetd("transcribe", "--commands", "--language", "fi", clips["digits"].path)
+    assert outcome.code == 2
+    assert "no spoken commands for fi" in outcome.err

@@ -113,6 +113,13 @@ async def test_a_recording_is_written_like_a_stream(serving: Serving) -> None:
     assert written == "hello.\nGood bye"
 
 
+async def test_what_a_command_takes_back_is_not_in_the_answer_for_a_recording(serving: Serving) -> None:
+    async with serving(Heard("hello", "my world", "delete that")) as daemon:
+        request = asr.RecognizeRequest(config=pcm(custom_configuration=COMMANDS), audio=utterances(3))
+        response = await daemon.client.stub.Recognize(request)
+    assert [result.alternatives[0].transcript for result in response.results] == ["hello"]
+
+
 async def test_the_configuration_answer_says_what_is_done_for_a_model(serving: Serving) -> None:
     async with serving(decoders=("tdt", "ctc")) as daemon:
         answer = await daemon.client.stub.GetRivaSpeechRecognitionConfig(
