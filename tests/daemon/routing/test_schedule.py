@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from parakeetd.errors import Overloaded
@@ -17,9 +19,21 @@ def estimate(device: Device, seconds: float, count: int) -> float:
 
 
 def schedule(
-    *devices: Device, opened: bool = True, max_queued: int = 256, retry_seconds: float = 30.0
+    *devices: Device,
+    opened: bool = True,
+    max_queued: int = 256,
+    retry_seconds: float = 30.0,
+    threshold_seconds: float | None = None,
+    idle_seconds: Mapping[Device, float] | None = None,
 ) -> Schedule[Piece]:
-    made: Schedule[Piece] = Schedule(devices, estimate, max_queued=max_queued, retry_seconds=retry_seconds)
+    made: Schedule[Piece] = Schedule(
+        devices,
+        estimate,
+        max_queued=max_queued,
+        retry_seconds=retry_seconds,
+        threshold_seconds=threshold_seconds,
+        idle_seconds=idle_seconds,
+    )
     for device in devices if opened else ():
         made.opening(device, -1.0)
         made.opened(device, 0.0)
@@ -188,6 +202,12 @@ def test_what_a_device_does_not_answer_is_given_to_another_and_it_is_not_trusted
     assert both.step("cpu", given_up).batch == (stuck,)
     assert not both.healthy("cuda", given_up)
     assert both.failure("cuda") == "no answer after 10 s"
+    # Whoever can end it ends it, and is told once.
+    assert both.hung == [("cuda", "no answer after 10 s")]
+    both.hung.clear()
+    both.finished("cpu", given_up + 0.5)
+    both.step("cpu", given_up + 0.5)
+    assert both.hung == []
     both.finished("cuda", given_up + 1)
     assert both.healthy("cuda", given_up + 1)
 
@@ -213,3 +233,127 @@ def test_a_new_estimate_starts_without_what_was_learned_about_the_old_one() -> N
     assert gpu.ratio("cuda", 3.0) > 1
     gpu.use_estimate(lambda *_: 0.6)
     assert gpu.ratio("cuda", 3.0) == 1
+
+
+def test_an_engine_leaves_when_it_was_of_no_use_for_its_time() -> None:
+    both = schedule("cpu", "cuda", idle_seconds={"cuda": 300.0})
+    add(both, final(8.0))
+    assert both.step("cuda", 0.0).batch
+    both.finished("cuda", 10.0)
+    assert both.step("cuda", 10.0) == Step(wait_seconds=300.0)
+    assert both.engine("cuda") == "open"
+    assert both.step("cuda", 310.0).closes
+    assert both.engine("cuda") == "closing"
+    both.closed("cuda")
+    assert both.engine("cuda") == "closed"
+    # There is no more to wait for, and the CPU has no such time.
+    assert both.step("cuda", 311.0) == Step()
+    assert both.step("cpu", 1e6) == Step()
+    # What comes then is done by who is there, and opens it anew.
+    add(both, final(8.0, 400.0))
+    assert both.step("cuda", 400.0).opens
+    assert lengths(both.step("cpu", 400.0)) == [8.0]
+    assert both.openings("cuda") == 1
+
+
+def test_work_for_others_does_not_keep_an_engine() -> None:
+    both = schedule("cpu", "cuda", idle_seconds={"cuda": 60.0})
+    for now in range(0, 60, 10):
+        add(both, final(1.0, float(now)))
+        assert both.step("cuda", float(now)) == Step(wait_seconds=pytest.approx(60.0 - now))
+        assert both.step("cpu", float(now)).batch
+        both.finished("cpu", now + 0.1)
+    add(both, final(1.0, 60.0))
+    assert both.step("cuda", 60.0).closes
+
+
+def test_who_is_about_to_speak_wakes_what_has_left_and_keeps_what_is_there() -> None:
+    both = schedule("cpu", "cuda", idle_seconds={"cuda": 60.0, "cpu": 1000.0})
+    both.wake(59.0)
+    assert both.step("cuda", 60.0) == Step(wait_seconds=59.0)
+    assert both.step("cuda", 119.0).closes
+    both.closed("cuda")
+    both.wake(200.0)
+    assert both.step("cuda", 200.0).opens
+    assert both.engine("cuda") == "opening"
+    # Twice is no more than once.
+    both.wake(201.0)
+    both.opened("cuda", 203.0)
+    assert both.step("cuda", 203.0) == Step(wait_seconds=60.0)
+    assert both.openings("cuda") == 2
+
+
+def test_the_cpu_is_not_woken_for_who_has_a_gpu() -> None:
+    both = schedule("cpu", "cuda", opened=False)
+    both.want("cuda", 0.0)
+    assert both.step("cuda", 0.0).opens
+    both.opened("cuda", 6.0)
+    both.wake(10.0)
+    assert both.step("cpu", 10.0) == Step()
+    # If the GPU has left, it is needed at once.
+    gone = schedule("cpu", "cuda", opened=False)
+    gone.wake(0.0)
+    assert gone.step("cpu", 0.0).opens
+    assert gone.step("cuda", 0.0).opens
+
+
+def test_what_failed_a_short_time_ago_is_not_woken() -> None:
+    both = schedule("cpu", "cuda")
+    both.failed("cuda", 0.0, "no driver")
+    assert both.failures("cuda") == 1
+    both.wake(10.0)
+    assert both.step("cuda", 10.0) == Step()
+    both.wake(31.0)
+    assert both.step("cuda", 31.0).opens
+
+
+def test_a_suspended_device_leaves_after_its_batch_and_stays_away() -> None:
+    both = schedule("cpu", "cuda")
+    add(both, final(8.0))
+    assert both.step("cuda", 0.0).batch
+    both.suspend("cuda")
+    both.finished("cuda", 0.2)
+    assert both.step("cuda", 0.2).closes
+    both.closed("cuda")
+    assert both.engine("cuda") == "suspended"
+    add(both, final(8.0, 1.0))
+    both.wake(1.0)
+    assert both.step("cuda", 1.0) == Step()
+    assert lengths(both.step("cpu", 1.0)) == [8.0]
+    both.finished("cpu", 1.8)
+    both.resume("cuda")
+    both.wake(2.0)
+    assert both.step("cuda", 2.0).opens
+
+
+def test_what_the_others_failed_on_waits_for_the_suspended_device() -> None:
+    both = schedule("cpu", "cuda")
+    both.suspend("cuda")
+    assert both.step("cuda", 0.0).closes
+    both.closed("cuda")
+    poor = final(8.0, 1.0)
+    add(both, poor)
+    assert both.step("cpu", 1.0).batch == (poor,)
+    both.failed("cpu", 1.1, "no memory")
+    assert both.hopeless == []
+    assert not both.step("cpu", 1.2).opens
+    both.resume("cuda")
+    assert both.step("cuda", 60.0).opens
+    both.opened("cuda", 66.0)
+    assert both.step("cuda", 66.0).batch == (poor,)
+
+
+def test_with_a_threshold_too_nobody_waits_for_a_device_that_is_being_opened() -> None:
+    both = schedule("cpu", "cuda", opened=False, threshold_seconds=2.0)
+    both.want("cpu", 0.0)
+    both.step("cpu", 0.0)
+    both.opened("cpu", 1.0)
+    add(both, final(8.0, 1.0))
+    # It is asked for, and the CPU does what it would have done.
+    assert both.step("cuda", 1.0).opens
+    assert lengths(both.step("cpu", 1.0)) == [8.0]
+    both.finished("cpu", 1.8)
+    both.opened("cuda", 7.0)
+    add(both, final(8.0, 7.0))
+    assert not both.step("cpu", 7.0).batch
+    assert lengths(both.step("cuda", 7.0)) == [8.0]
