@@ -136,6 +136,8 @@ class Models:
         model = self.named(name)
         route = Route(name if name == model.name else "", model, decode, self._observer)
         self._routes.add(route)
+        # What has left for want of work comes back while the client begins to speak.
+        model.router.wake()
         try:
             yield route
         finally:
