@@ -6,6 +6,7 @@ Every setting has a default, so that no file is needed; `parakeetd serve --help`
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import tomllib
@@ -14,12 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.session import SessionSettings
 from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from parakeetd.rpc.access import Access
+    from parakeetd.rpc.gate import CallLimits
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["auto", "fp32", "int8", "fp16"]
@@ -31,10 +38,12 @@ class ServerSettings:
 
     listen: tuple[str, ...] = ()
     """Addresses: `HOST:PORT` or `unix:PATH`; empty for `Paths.default_listen`."""
-    max_streams: int = 32
-    """Streams at once."""
-    idle_seconds: float = 60.0
-    """A stream that sends nothing for this long is ended."""
+    token_file: str = ""
+    """Path of the tokens, one a line, of which each call by TCP must carry one; empty: none."""
+    insecure_remote: bool = False
+    """Whether other machines may connect without TLS and without a token."""
+    socket_group: str = ""
+    """Group whose members may open unix sockets too; empty: the owner alone."""
     drain_seconds: float = 10.0
     """At shutdown, time for streams to end by themselves before their audio is ended for them."""
 
@@ -42,6 +51,60 @@ class ServerSettings:
         _check_addresses(self.listen)
         if not 0 <= self.drain_seconds <= 60:
             raise ConfigError(f"server.drain_seconds must be 0 to 60, not {self.drain_seconds}")
+        _check_path("server.token_file", self.token_file)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Table `[tls]`: for all TCP addresses. Paths of PEM files; read again when they change."""
+
+    certificate: str = ""
+    """The server's, with those between it and its authority behind it; empty: TCP is not encrypted."""
+    key: str = ""
+    client_ca: str = ""
+    """Clients must show a certificate that one of these signed; empty: they need not show one."""
+
+    def __post_init__(self) -> None:
+        for name in ("certificate", "key", "client_ca"):
+            _check_path(f"tls.{name}", getattr(self, name))
+        if bool(self.certificate) != bool(self.key):
+            raise ConfigError("tls.certificate and tls.key belong together: give both, or neither")
+        if self.client_ca and not self.certificate:
+            raise ConfigError("tls.client_ca needs tls.certificate and tls.key")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Table `[limits]`. Those of streams are checked by `SessionSettings`."""
+
+    max_streams: int = 32
+    """Streams and recordings at once."""
+    max_streams_per_client: int | None = None
+    """None: half of them for a client on another machine, all for those on this one."""
+    max_connections: int = 256
+    """To each address."""
+    max_message_mib: int = 64
+    max_recording_seconds: float = 3600.0
+    """Audio of a recording in one message, and of a compressed file in a stream."""
+    max_stream_seconds: float = 0.0
+    """The longest stream; 0: any."""
+    max_queued_seconds: float = 3600.0
+    """Audio of all streams that waits; above it new streams are refused."""
+    idle_seconds: float = 60.0
+    """A stream that sends nothing for this long is ended."""
+    unread_seconds: float = 20.0
+    """A client that does not read its results for this long is ended."""
+    upload_seconds: float = 300.0
+    """In which a recording must have arrived."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_connections <= 100_000:
+            raise ConfigError(f"limits.max_connections must be 1 to 100000, not {self.max_connections}")
+        if not 1 <= self.max_message_mib <= 1024:
+            raise ConfigError(f"limits.max_message_mib must be 1 to 1024, not {self.max_message_mib}")
+        for name in ("unread_seconds", "upload_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"limits.{name} must be above 0, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +176,9 @@ class TextSettings:
     """Path of the list for the profanity filter; empty for the shipped one."""
 
     def __post_init__(self) -> None:
-        for key, given, file in (
-            ("commands", self.commands, self.commands_file),
-            ("profanity", self.profanity, self.profanity_file),
-        ):
-            if file is not None and not file.is_absolute():
-                raise ConfigError(f"text.{key} must be an absolute path or begin with ~/, not {given!r}")
+        for key, given in (("commands", self.commands), ("profanity", self.profanity)):
+            if isinstance(given, str):
+                _check_path(f"text.{key}", given)
 
     @property
     def commands_file(self) -> Path | None:
@@ -133,6 +193,8 @@ class TextSettings:
 @dataclass(frozen=True, slots=True)
 class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     device: DeviceSettings = field(default_factory=DeviceSettings)
     vad: VadSettings = field(default_factory=VadSettings)
@@ -146,13 +208,45 @@ class Config:
     @property
     def sessions(self) -> SessionSettings:
         return SessionSettings(
-            max_streams=self.server.max_streams,
-            idle_seconds=self.server.idle_seconds,
+            max_streams=self.limits.max_streams,
+            max_streams_per_client=self.limits.max_streams_per_client,
+            idle_seconds=self.limits.idle_seconds,
+            max_stream_seconds=self.limits.max_stream_seconds,
+            max_recording_seconds=self.limits.max_recording_seconds,
+            max_queued_seconds=self.limits.max_queued_seconds,
             detector=self.vad.detector,
             aggressiveness=self.vad.aggressiveness,
             confirm=self.vad.confirm,
             confirm_threshold=self.vad.confirm_threshold,
             segmentation=self.segmentation,
+        )
+
+    @property
+    def calls(self) -> CallLimits:
+        # Imported late, here and below: gRPC comes with it, which programs that only transcribe need not load.
+        from parakeetd.rpc.gate import CallLimits
+
+        return CallLimits(
+            max_connections=self.limits.max_connections,
+            max_message_mib=self.limits.max_message_mib,
+            unread_seconds=self.limits.unread_seconds,
+            upload_seconds=self.limits.upload_seconds,
+        )
+
+    @property
+    def access(self) -> Access:
+        from parakeetd.rpc.access import Access
+
+        def path(text: str) -> Path | None:
+            return _user_path(text) if text else None
+
+        return Access(
+            certificate=path(self.tls.certificate),
+            key=path(self.tls.key),
+            client_ca=path(self.tls.client_ca),
+            token_file=path(self.server.token_file),
+            insecure_remote=self.server.insecure_remote,
+            socket_group=self.server.socket_group,
         )
 
 
@@ -224,11 +318,27 @@ def read_config(file: Path | None, paths: Paths) -> Config:
         raise ConfigError(f"configuration {file}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"configuration {file}: not valid TOML: {error}") from error
+    _move(raw, file)
     try:
         config: Config = _build(Config, raw, "")
     except ConfigError as error:
         raise ConfigError(f"configuration {file}: {error}") from error
     return config
+
+
+_MOVED: Final = ("max_streams", "idle_seconds")
+"""Keys of `[server]` that are in `[limits]` now."""
+
+
+def _move(raw: dict[str, Any], file: Path) -> None:
+    """Take keys from where they were before."""
+    server = raw.get("server")
+    for key in _MOVED:
+        if isinstance(server, dict) and key in server:
+            log.warning("configuration %s: server.%s is limits.%s now", file, key, key)
+            value = server.pop(key)
+            if isinstance(limits := raw.setdefault("limits", {}), dict):
+                limits.setdefault(key, value)
 
 
 def default_model(installed: list[str]) -> str:
@@ -248,7 +358,6 @@ def default_model(installed: list[str]) -> str:
 def _check_addresses(addresses: tuple[str, ...]) -> None:
     if not addresses:
         return
-    # Imported late: gRPC comes with it, which programs that only transcribe need not load.
     from parakeetd.rpc.address import parse_address
 
     for text in addresses:
@@ -261,6 +370,11 @@ def _check_addresses(addresses: tuple[str, ...]) -> None:
 def _absolute(text: str | None) -> Path | None:
     """The folder in an XDG variable; by their rules one that is not absolute counts as not set."""
     return Path(text) if text and Path(text).is_absolute() else None
+
+
+def _check_path(key: str, text: str) -> None:
+    if text and not _user_path(text).is_absolute():
+        raise ConfigError(f"{key} must be an absolute path or begin with ~/, not {text!r}")
 
 
 def _user_path(text: str) -> Path:

@@ -96,6 +96,10 @@ class TimeLimit(ParakeetError):
     """A call that took longer than a limit allows; the message names the limit."""
 
 
+class Refused(ParakeetError):
+    """A call that does not carry what lets it in."""
+
+
 class Closed(ParakeetError):
     """The daemon is shutting down and takes no new work."""
 
@@ -106,3 +110,7 @@ class ListenError(ParakeetError):
 
 class SetupError(ParakeetError):
     """The service cannot be installed or removed."""
+
+
+class MicrophoneError(ParakeetError):
+    """A microphone that is not there, or a sound server that does not answer."""

@@ -9,23 +9,46 @@ import pytest
 from parakeetd.config import (
     Config,
     DeviceSettings,
+    LimitSettings,
     ModelSettings,
     Paths,
     ServerSettings,
     TextSettings,
+    TlsSettings,
     VadSettings,
     default_model,
     read_config,
 )
 from parakeetd.errors import ConfigError
+from parakeetd.rpc.access import Access
+from parakeetd.rpc.gate import CallLimits
+from parakeetd.session import SessionSettings
 from parakeetd.vad import Segmentation
 
 EVERYTHING = """
 [server]
 listen = ["127.0.0.1:7000", "unix:/run/speech/p.sock"]
-max_streams = 2
-idle_seconds = 5
+token_file = "/etc/parakeetd/tokens"
+insecure_remote = true
+socket_group = "speech"
 drain_seconds = 0.5
+
+[tls]
+certificate = "~/tls/server.pem"
+key = "/etc/parakeetd/key.pem"
+client_ca = "/etc/parakeetd/clients.pem"
+
+[limits]
+max_streams = 2
+max_streams_per_client = 1
+max_connections = 10
+max_message_mib = 8
+max_recording_seconds = 600
+max_stream_seconds = 7200
+max_queued_seconds = 100
+idle_seconds = 5
+unread_seconds = 3
+upload_seconds = 30
 
 [model]
 name = "0.6b-v3"
@@ -88,7 +111,25 @@ def test_an_empty_file_is_the_defaults(paths: Paths) -> None:
 
 def test_the_defaults_are_those_that_the_readme_names() -> None:
     config = Config()
-    assert config.server == ServerSettings(listen=(), max_streams=32, idle_seconds=60, drain_seconds=10)
+    assert config.server == ServerSettings(
+        listen=(), token_file="", insecure_remote=False, socket_group="", drain_seconds=10
+    )
+    assert config.tls == TlsSettings("", "", "")
+    assert config.limits == LimitSettings(
+        max_streams=32,
+        max_streams_per_client=None,
+        max_connections=256,
+        max_message_mib=64,
+        max_recording_seconds=3600,
+        max_stream_seconds=0,
+        max_queued_seconds=3600,
+        idle_seconds=60,
+        unread_seconds=20,
+        upload_seconds=300,
+    )
+    assert config.sessions == SessionSettings()
+    assert config.calls == CallLimits()
+    assert config.access == Access()
     assert config.device == DeviceSettings(choice="auto", threshold_seconds=None, threads=0)
     assert config.vad == VadSettings(
         detector="webrtc", aggressiveness=2, confirm="silero", confirm_threshold=0.6
@@ -102,9 +143,23 @@ def test_every_table_and_key_is_read(paths: Paths) -> None:
     assert read_config(None, paths) == Config(
         server=ServerSettings(
             listen=("127.0.0.1:7000", "unix:/run/speech/p.sock"),
-            max_streams=2,
-            idle_seconds=5.0,
+            token_file="/etc/parakeetd/tokens",
+            insecure_remote=True,
+            socket_group="speech",
             drain_seconds=0.5,
+        ),
+        tls=TlsSettings("~/tls/server.pem", "/etc/parakeetd/key.pem", "/etc/parakeetd/clients.pem"),
+        limits=LimitSettings(
+            max_streams=2,
+            max_streams_per_client=1,
+            max_connections=10,
+            max_message_mib=8,
+            max_recording_seconds=600.0,
+            max_stream_seconds=7200.0,
+            max_queued_seconds=100.0,
+            idle_seconds=5.0,
+            unread_seconds=3.0,
+            upload_seconds=30.0,
         ),
         model=ModelSettings(name="0.6b-v3"),
         device=DeviceSettings(choice="cpu", threshold_seconds=2.5, threads=3),
@@ -143,27 +198,57 @@ def test_spoken_commands_can_be_switched_without_a_file(paths: Paths, written: s
 def test_what_is_read_reaches_the_sessions(paths: Paths) -> None:
     paths.config_file.write_text(EVERYTHING, encoding="utf-8")
     sessions = read_config(None, paths).sessions
-    assert (sessions.max_streams, sessions.idle_seconds) == (2, 5.0)
+    assert (sessions.max_streams, sessions.max_streams_per_client, sessions.idle_seconds) == (2, 1, 5.0)
+    assert (sessions.max_recording_seconds, sessions.max_stream_seconds) == (600.0, 7200.0)
+    assert sessions.max_queued_seconds == 100.0
     assert (sessions.detector, sessions.aggressiveness) == ("off", 0)
     assert (sessions.confirm, sessions.confirm_threshold) == ("off", 0.4)
     assert sessions.segmentation.end_silence_ms == 500
 
 
+def test_what_is_read_reaches_the_calls_and_who_may_make_them(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    paths.config_file.write_text(EVERYTHING, encoding="utf-8")
+    config = read_config(None, paths)
+    assert config.calls == CallLimits(
+        max_connections=10, max_message_mib=8, unread_seconds=3.0, upload_seconds=30.0
+    )
+    assert config.access == Access(
+        certificate=Path("/home/someone/tls/server.pem"),
+        key=Path("/etc/parakeetd/key.pem"),
+        client_ca=Path("/etc/parakeetd/clients.pem"),
+        token_file=Path("/etc/parakeetd/tokens"),
+        insecure_remote=True,
+        socket_group="speech",
+    )
+
+
+def test_limits_are_also_read_from_where_they_were_before(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.config_file.write_text("[server]\nmax_streams = 3\nidle_seconds = 7\n[limits]\nidle_seconds = 8")
+    limits = read_config(None, paths).limits
+    assert (limits.max_streams, limits.idle_seconds) == (3, 8)
+    assert "server.max_streams is limits.max_streams now" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[sever]\nmax_streams = 1", "unknown key sever; the file knows: server, model, device, vad, segm"),
+        ("[sever]\nmax_streams = 1", "unknown key sever; the file knows: server, tls, limits, model, device"),
         (
-            "[server]\nmax_stream = 1",
-            "unknown key server.max_stream; table server knows: listen, max_streams",
+            "[limits]\nmax_stream = 1",
+            "unknown key limits.max_stream; table limits knows: max_streams",
         ),
         ("server = 3", "server must be a table"),
         ("[server]\nlisten = '127.0.0.1:1'", "server.listen must be a list"),
         ("[server]\nlisten = [1]", "server.listen must be text in quotes, not 1"),
-        ("[server]\nmax_streams = 1.5", "server.max_streams must be a whole number, not 1.5"),
-        ("[server]\nmax_streams = true", "server.max_streams must be a whole number, not True"),
-        ("[server]\nidle_seconds = 'long'", "server.idle_seconds must be a number, not 'long'"),
-        ("[server]\nidle_seconds = nan", "server.idle_seconds must be a number, not nan"),
+        ("[limits]\nmax_streams = 1.5", "limits.max_streams must be a whole number, not 1.5"),
+        ("[limits]\nmax_streams = true", "limits.max_streams must be a whole number, not True"),
+        ("[limits]\nidle_seconds = 'long'", "limits.idle_seconds must be a number, not 'long'"),
+        ("[limits]\nidle_seconds = nan", "limits.idle_seconds must be a number, not nan"),
         ("[model]\nname = 6", "model.name must be text in quotes, not 6"),
         ("[text]\ncommands = 1", "text.commands must be true or false or text in quotes, not 1"),
         ("[device]\nthreads = '2'", "device.threads must be a whole number, not '2'"),
@@ -176,10 +261,22 @@ def test_an_unknown_key_or_a_wrong_type_is_named(paths: Paths, text: str, named:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[server]\nlisten = ['0.0.0.0:50051']", "server.listen: cannot listen on 0.0.0.0:50051"),
+        ("[server]\nlisten = ['example.org:50051']", "server.listen: cannot listen on example.org:50051"),
+        ("[server]\ntoken_file = 'tokens'", "server.token_file must be an absolute path or begin with ~/"),
+        ("[tls]\ncertificate = '/c.pem'", "tls.certificate and tls.key belong together"),
+        ("[tls]\nkey = 'k.pem'", "tls.key must be an absolute path or begin with ~/"),
+        ("[tls]\nclient_ca = '/c.pem'", "tls.client_ca needs tls.certificate"),
+        ("[limits]\nmax_streams_per_client = 0", "limits.max_streams_per_client must be at least 1, not 0"),
+        ("[limits]\nmax_stream_seconds = -1", "limits.max_stream_seconds must be 0 or more, not -1"),
+        ("[limits]\nmax_recording_seconds = 0", "limits.max_recording_seconds must be above 0, not 0"),
+        ("[limits]\nmax_queued_seconds = 0", "limits.max_queued_seconds must be above 0, not 0"),
+        ("[limits]\nmax_connections = 0", "limits.max_connections must be 1 to 100000, not 0"),
+        ("[limits]\nmax_message_mib = 2000", "limits.max_message_mib must be 1 to 1024, not 2000"),
+        ("[limits]\nunread_seconds = 0", "limits.unread_seconds must be above 0, not 0"),
+        ("[limits]\nupload_seconds = 0", "limits.upload_seconds must be above 0, not 0"),
         ("[server]\nlisten = ['unix:here.sock']", "server.listen: cannot listen on unix:here.sock"),
-        ("[server]\nmax_streams = 0", "server.max_streams must be at least 1, not 0"),
-        ("[server]\nidle_seconds = 0", "server.idle_seconds must be above 0, not 0"),
+        ("[limits]\nmax_streams = 0", "limits.max_streams must be at least 1, not 0"),
+        ("[limits]\nidle_seconds = 0", "limits.idle_seconds must be above 0, not 0"),
         ("[server]\ndrain_seconds = 61", "server.drain_seconds must be 0 to 60, not 61"),
         ("[device]\nchoice = 'gpu'", "device.choice must be one of 'auto', 'cpu', 'cuda', not 'gpu'"),
         ("[device]\nthreads = -1", "device.threads must be 0 or more, not -1"),

@@ -21,7 +21,7 @@ _MAX_PATH_BYTES: Final = 107
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A loopback address. Port 0: any free one."""
+    """Port 0: any free one. 0.0.0.0 and :: both mean all addresses of the machine, of either kind."""
 
     host: str
     """Numeric, without brackets."""
@@ -34,6 +34,18 @@ class TcpAddress:
     def target(self) -> str:
         """The address as gRPC writes it."""
         return str(self)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def from_here(self) -> TcpAddress:
+        """Where a program on this machine reaches what listens on it."""
+        if not ipaddress.ip_address(self.host).is_unspecified:
+            return self
+        return TcpAddress("::1" if ":" in self.host else "127.0.0.1", self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +66,10 @@ Address = TcpAddress | UnixAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051` or `unix:/path`.
+    """Read `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051`, another numeric address, or `unix:/path`.
 
     Raises:
-        ListenError: it is none of these, or it can be reached from other machines.
+        ListenError: it is none of these.
     """
     if text.startswith("unix-abstract:"):
         raise ListenError(
@@ -71,24 +83,18 @@ def parse_address(text: str) -> Address:
             f"cannot listen on {text!r}: write HOST:PORT with a port of 0 to 65535, or unix:/path; "
             "for example 127.0.0.1:50051"
         )
-    return TcpAddress(_loopback(text, host.removeprefix("[").removesuffix("]")), int(port))
+    return TcpAddress(_numeric(text, host.removeprefix("[").removesuffix("]")), int(port))
 
 
-def _loopback(text: str, host: str) -> str:
+def _numeric(text: str, host: str) -> str:
     if host == "localhost":
         return "127.0.0.1"
     try:
-        address = ipaddress.ip_address(host)
+        return str(ipaddress.ip_address(host))
     except ValueError:
         raise ListenError(
             f"cannot listen on {text}: write the host as an IP address, such as 127.0.0.1"
         ) from None
-    if not address.is_loopback:
-        raise ListenError(
-            f"cannot listen on {text}: other machines could send audio and read text without a password; "
-            "listen on 127.0.0.1, and forward the port over ssh if you need it elsewhere"
-        )
-    return str(address)
 
 
 def _unix(text: str) -> UnixAddress:

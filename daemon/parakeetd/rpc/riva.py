@@ -14,7 +14,7 @@ from parakeetd.audio.sources.client import ClientAudio
 from parakeetd.errors import InputError
 from parakeetd.rpc import wire
 from parakeetd.rpc.abilities import unmet
-from parakeetd.rpc.incoming import first_message, recording_samples, stream_samples
+from parakeetd.rpc.incoming import Patience, first_message, recording_samples, stream_samples
 from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd.session import Result, ServedModel, Sessions
 from parakeetd.text import HouseStyle, Pen, taken_back
@@ -48,8 +48,9 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         async with ErrorsAnswered(context, "Recognize"):
             options = wire.read_config(request.config)
             pen = self._pen_for(options, request.config, context)
+            most = self._sessions.settings.max_recording_seconds
             async with (
-                aclosing(recording_samples(request.audio, _client_audio(options))) as chunks,
+                aclosing(recording_samples(request.audio, _client_audio(options, most), most)) as chunks,
                 aclosing(
                     self._sessions.stream(
                         chunks,
@@ -78,12 +79,16 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         """Recognise audio while it is spoken."""
         async with ErrorsAnswered(context, "StreamingRecognize"):
             requests = aiter(request_iterator)
-            first = await first_message(requests, self._sessions.settings.idle_seconds)
+            limits = self._sessions.settings
+            patience = Patience(limits.idle_seconds, limits.max_stream_seconds)
+            first = await first_message(requests, limits.idle_seconds, self._sessions.draining_begun)
             options = wire.read_first(first)
             pen = self._pen_for(options, first.streaming_config.config, context)
             request_id = first.id if first.HasField("id") else None
             async with (
-                aclosing(stream_samples(requests, _client_audio(options))) as chunks,
+                aclosing(
+                    stream_samples(requests, _client_audio(options, limits.max_recording_seconds), patience)
+                ) as chunks,
                 aclosing(
                     self._sessions.stream(
                         chunks,
@@ -163,8 +168,10 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         return options.endpointing.applied(self._sessions.settings.segmentation, first_pass=options.interim)
 
 
-def _client_audio(options: wire.Options) -> ClientAudio:
-    return ClientAudio(options.encoding, options.sample_rate, options.channels)
+def _client_audio(options: wire.Options, most_seconds: float) -> ClientAudio:
+    return ClientAudio(
+        options.encoding, options.sample_rate, options.channels, max_container_seconds=most_seconds
+    )
 
 
 def _written(result: Result, pen: Pen) -> Result:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
 
 from parakeetd.errors import ListenError
-from parakeetd.rpc.address import Address, TcpAddress, UnixAddress, make_free, parse_address
+from parakeetd.rpc.access import Access, check_exposure, exposed
+from parakeetd.rpc.address import Address, UnixAddress, parse_address
 from parakeetd.rpc.control import SERVICE as CONTROL
 from parakeetd.rpc.control import ControlServicer, Steward
-from parakeetd.rpc.readable import ReadableMessages
+from parakeetd.rpc.door import Door, make_room
+from parakeetd.rpc.gate import CallLimits, Gate
 from parakeetd.rpc.riva import SERVICE, RivaServicer
+from parakeetd.rpc.tls import certificates
+from parakeetd.rpc.token import Tokens
 from parakeetd.session import Sessions
 from parakeetd.text import HouseStyle, read_tables
 from parakeetd_proto import control_pb2_grpc, riva_asr_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES: Final = 64 << 20
-"""Longest message, either way: what Riva's offline client may send."""
+MAX_MESSAGE_BYTES: Final = CallLimits().max_message_mib << 20
+"""Longest message, where nothing else is configured."""
 
 DRAIN_SECONDS: Final = 10.0
 """At a shutdown, time for streams to end by themselves."""
@@ -38,23 +37,8 @@ FLUSH_SECONDS: Final = 5.0
 _GOODBYE_SECONDS: Final = 1.0
 """Time for the last statuses to leave, and for calls that only watch."""
 
-_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    # A second daemon on the same port must fail, not take every other connection.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Unread audio of a stream is bounded to about a second. By default it is two minutes, and a client that
-    # sends faster than is recognised would learn of it that much later.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 32768),
-    # Notice within 40 s that a client's machine is gone.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Clients may ask whether the daemon is alive, as often as every 5 s.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
+_STREAMS: Final = frozenset(f"/{SERVICE}/{method}" for method in ("Recognize", "StreamingRecognize"))
+"""Calls that are counted as streams."""
 
 
 class RpcServer:
@@ -66,21 +50,33 @@ class RpcServer:
         addresses: Sequence[str],
         house: HouseStyle | None = None,
         steward: Steward | None = None,
+        *,
+        access: Access | None = None,
+        limits: CallLimits | None = None,
     ) -> None:
         """Prepare to listen on addresses such as `127.0.0.1:50051` and `unix:/path`.
 
         Args:
             house: how text is written; as shipped when not given.
             steward: answers the Control service, which only unix sockets offer; without it none does.
+            access: who may connect.
+            limits: of calls; those of streams are the sessions'.
 
         Raises:
-            ListenError: an address cannot be understood, or could be reached from other machines.
+            ListenError: an address cannot be understood, or other machines could reach it and nothing guards it.
+            ConfigError: a certificate, key or file of tokens cannot be used.
         """
         self._sessions = sessions
         self._riva = RivaServicer(sessions, house or HouseStyle(read_tables()))
         self._steward = steward
         self._wanted = tuple(parse_address(text) for text in addresses)
-        self._doors: tuple[_Door, ...] = ()
+        self._access = access or Access()
+        self._limits = limits or CallLimits()
+        check_exposure(self._wanted, self._access)
+        self._certificates = certificates(self._access)
+        file = self._access.token_file
+        self._tokens = None if file is None else Tokens(file)
+        self._doors: tuple[Door, ...] = ()
         self.addresses: tuple[str, ...] = ()
         """Where it listens, with the real port where 0 was asked for. Empty before the start."""
 
@@ -97,9 +93,10 @@ class RpcServer:
         Raises:
             ListenError: an address cannot be bound; none is bound then.
         """
-        kinds = set(map(type, self._wanted))
-        readable = (ReadableMessages(),)
-        doors = {kind: _Door(grpc.aio.server(options=_OPTIONS, interceptors=readable)) for kind in kinds}
+        for warning in exposed(self._wanted, self._access):
+            _log.warning("%s", warning)
+        make_room(self._limits.max_connections)
+        doors = {kind: self._door(kind) for kind in dict.fromkeys(map(type, self._wanted))}
         self._doors = tuple(doors.values())
         try:
             self.addresses = tuple(str(doors[type(address)].bind(address)) for address in self._wanted)
@@ -111,11 +108,12 @@ class RpcServer:
             raise
         for kind, door in doors.items():
             riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(self._riva, door.server)
-            services = [SERVICE]
+            always: list[str] = []
             if kind is UnixAddress and self._steward is not None:
                 control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(self._steward), door.server)
-                services.append(CONTROL)
-            await door.open(services, ready=ready)
+                # It answers while models are loaded, too.
+                always.append(CONTROL)
+            await door.open([SERVICE], ready=ready, always=always)
 
     async def be_ready(self) -> None:
         """Health says from now on that streams are taken."""
@@ -141,46 +139,12 @@ class RpcServer:
             _log.warning("%d streams did not end in time and are cancelled", self._sessions.active)
         await asyncio.gather(*(door.server.stop(_GOODBYE_SECONDS) for door in self._doors))
 
-
-class _Door:
-    """All addresses of one kind. A service that only one kind may offer does not exist at the other."""
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.server = server
-        self.health = HealthServicer()
-
-    def bind(self, address: Address) -> Address:
-        make_free(address)
-        try:
-            with _private() if isinstance(address, UnixAddress) else _as_is():
-                port = self.server.add_insecure_port(address.target)
-        except RuntimeError as error:
-            raise ListenError(f"cannot listen on {address}: {error}") from error
-        return TcpAddress(address.host, port) if isinstance(address, TcpAddress) else address
-
-    async def open(self, services: Sequence[str], *, ready: bool) -> None:
-        """Answer calls of these services, which have been added, and tell their health."""
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
-        told = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        reflection.enable_server_reflection((*services, told, reflection.SERVICE_NAME), self.server)
-        waiting = health_pb2.HealthCheckResponse.NOT_SERVING
-        serving = health_pb2.HealthCheckResponse.SERVING
-        for service in ("", *services):
-            # Control answers while models are loaded, too.
-            await self.health.set(service, serving if ready or service == CONTROL else waiting)
-        await self.server.start()
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Files made meanwhile are for their owner alone."""
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-@contextmanager
-def _as_is() -> Iterator[None]:
-    yield
+    def _door(self, kind: type[Address]) -> Door:
+        max_streams = self._sessions.settings.max_streams
+        if kind is UnixAddress:
+            # The mode of its file has decided who comes this far.
+            gate = Gate(self._sessions, _STREAMS, self._limits, None)
+            return Door(gate, self._limits, max_streams, socket_group=self._access.socket_group)
+        gate = Gate(self._sessions, _STREAMS, self._limits, self._tokens)
+        credentials = self._certificates.credentials() if self._certificates else None
+        return Door(gate, self._limits, max_streams, credentials=credentials)

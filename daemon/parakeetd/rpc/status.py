@@ -17,6 +17,9 @@ from parakeetd.errors import (
     ModelNotFound,
     Overloaded,
     ParakeetError,
+    Refused,
+    TimeLimit,
+    TooLong,
 )
 
 _log = logging.getLogger(__name__)
@@ -26,7 +29,10 @@ _CODES: Final[dict[type[BaseException], grpc.StatusCode]] = {
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     BundleError: grpc.StatusCode.FAILED_PRECONDITION,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLong: grpc.StatusCode.RESOURCE_EXHAUSTED,
     IdleTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    TimeLimit: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Refused: grpc.StatusCode.UNAUTHENTICATED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     # Another device, or the same one restarted, may well answer the next attempt.
     DeviceError: grpc.StatusCode.UNAVAILABLE,

@@ -95,11 +95,11 @@ def test_a_missing_gpu_is_a_problem_when_the_configuration_insists_on_it(doctor:
 def test_a_wrong_configuration_is_a_problem_and_the_rest_is_still_examined(
     doctor: Doctor, tmp_path: Path
 ) -> None:
-    code, found = doctor("[server]\nmax_streams = 0\n")
+    code, found = doctor("[limits]\nmax_streams = 0\n")
     assert code == 1
     state, finding = found["configuration"]
     assert state == "problem"
-    assert f"{tmp_path}/config.toml: server.max_streams" in finding
+    assert f"{tmp_path}/config.toml: limits.max_streams" in finding
     assert found["model demo"][0] == "ok"
 
 

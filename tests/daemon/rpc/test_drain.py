@@ -87,7 +87,7 @@ async def test_a_drain_ends_though_a_device_hangs_and_clients_watch_or_say_nothi
         await mute.wait_for_connection()
         watch = health_stub(daemon).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        await daemon.sessions.until(lambda: daemon.sessions.active == 1)
+        await daemon.sessions.until(lambda: daemon.sessions.active >= 1)
         await daemon.server.drain(0.2, 0.2)
         codes = [(await ending(stuck)).code, (await ending(mute)).code]
         gate.set()

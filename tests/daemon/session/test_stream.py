@@ -203,7 +203,7 @@ async def test_one_stream_too_many_is_refused_with_the_limit_and_the_others_go_o
     with serving(FakeEngine(), max_streams=1) as sessions:
         first = sessions.stream(source(speech(2.5), hold=True))
         assert (await anext(first)).is_final
-        with pytest.raises(Overloaded, match=r"1 streams are open, the limit is server\.max_streams"):
+        with pytest.raises(Overloaded, match=r"1 streams are open, the limit is 1 \(limits\.max_streams\)"):
             await collect(sessions, source(speech(1)))
         await first.aclose()
         assert lengths(await collect(sessions, source(speech(1)))) == ["1000ms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -88,18 +89,28 @@ class ClientAudio:
         Raises:
             AudioError: there was no audio in the stream, its header is cut short, or it cannot be decoded.
         """
-        blocks = []
+        return joined(list(self.ending()))
+
+    def ending(self) -> Iterator[Samples]:
+        """The tail in blocks, each decoded when it is asked for.
+
+        Raises:
+            AudioError: as `finish`, when the iteration comes to it.
+        """
+        samples = self._samples
         if self._stage is None:
             if not self._head:
                 raise AudioError("the audio is empty: not a single byte came")
             kind = sniff(bytes(self._head), self._encoding, self._rate, ended=True)
             self._stage = self._stage_for(kind or Kind.UNKNOWN)
-            blocks.append(self._stage.feed(bytes(self._head)))
-        blocks.append(self._stage.finish())
-        tail = joined(blocks)
-        if not self._samples + len(tail):
+            head = self._stage.feed(bytes(self._head))
+            samples += len(head)
+            yield head
+        for block in self._stage.finish():
+            samples += len(block)
+            yield block
+        if not samples:
             raise AudioError("the audio is empty: it holds no complete sample")
-        return tail
 
     def _stage_for(self, kind: Kind) -> Stage:
         match kind:
