@@ -82,6 +82,8 @@ class Standing:
     """That which is recorded, or was."""
     problem: str = ""
     """Why it is interrupted."""
+    absent: bool = False
+    """There is nothing that could be recorded: no such microphone, no server."""
 
 
 def chosen(device: str, listing: Listing) -> Source | str:
@@ -207,11 +209,11 @@ class Capture:
         if isinstance(listing, str):
             if not self._silent(now):
                 return []  # It records: the server is there, and slow.
-            self._interrupt(listing)
+            self._interrupt(listing, absent=True)
             return self._release()
         source = chosen(self.device, listing)
         if isinstance(source, str):
-            self._interrupt(source)
+            self._interrupt(source, absent=True)
             return self._release()
         if self.device:
             self._name = source.name
@@ -283,5 +285,5 @@ class Capture:
         was, self._since, self._heard, self._placed = self._since, None, None, False
         return [] if was is None else [Release()]
 
-    def _interrupt(self, problem: str) -> None:
-        self.standing = Standing("interrupted", self.standing.source, problem)
+    def _interrupt(self, problem: str, *, absent: bool = False) -> None:
+        self.standing = Standing("interrupted", self.standing.source, problem, absent)
