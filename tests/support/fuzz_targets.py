@@ -93,7 +93,7 @@ def _encoded(kind: str, subtype: str | None = None, *, rate: int = SAMPLE_RATE, 
 
 
 def audio_files() -> list[bytes]:
-    """Short files of every kind."""
+    """Short files of every kind that can be streamed."""
     pcm = (_some_audio() * 32767).astype("<i2").tobytes()
     made = [
         _encoded("WAV", kind)
@@ -110,13 +110,17 @@ def audio_files() -> list[bytes]:
         _encoded("OGG", "VORBIS"),
         _encoded("OGG", "OPUS"),
     ]
-    made += [_encoded("MP3"), _encoded("AIFF"), _encoded("AU"), _encoded("CAF")]
+    made += [_encoded("MP3"), _encoded("AIFF")]
     made += [
         wav(chunk(b"LIST", b"x" * 21), fmt(1, 1, 16_000, 16), chunk(b"data", pcm, size=0xFFFFFFFF)),
         wav(fmt(1, 1, 16_000, 16, order=">"), chunk(b"data", pcm, order=">"), magic=b"RIFX"),
         wav(extensible(1, 6, 48_000, 32, 24), chunk(b"data", pcm)),
     ]
     return made
+
+
+def _files() -> list[bytes]:
+    return [*audio_files(), _encoded("AU"), _encoded("CAF")]
 
 
 # What is declared of a stream: encoding, rate, channels, and the size of its pieces.
@@ -377,7 +381,7 @@ def _run_message(data: bytes) -> None:
 
 TARGETS = (
     Target("streams", _streams, _run_stream),
-    Target("files", audio_files, _run_file),
+    Target("files", _files, _run_file),
     Target("configs", _configs, _run_config, change=_change_config),
     Target("commands", lambda: [SHIPPED_COMMANDS.read_bytes()], _run_commands),
     Target("profanity", lambda: [SHIPPED_PROFANITY.read_bytes()[:2000]], _run_profanity),

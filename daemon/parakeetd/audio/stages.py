@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import numpy as np
 import soundfile
 
 from parakeetd.audio import SAMPLE_RATE, Samples, wav
-from parakeetd.audio.container import SequentialFile, decoded, describe, joined
+from parakeetd.audio.container import SequentialFile, decoded, describe
 from parakeetd.audio.pcm import Decoder, SampleFormat, mono
 from parakeetd.audio.resample import Resampler
-from parakeetd.errors import AudioError
+from parakeetd.errors import AudioError, TooLong
 
 _log = logging.getLogger(__name__)
+
+_UNKNOWN_SECONDS: Final = 1e9
+"""libsndfile gives a length of 2^63 frames where it knows none."""
 
 _EMPTY: Final[Samples] = np.zeros(0, np.float32)
 
@@ -25,8 +29,8 @@ class Stage(Protocol):
         """Take the next bytes; return the mono samples at 16 kHz that are ready, possibly none."""
         ...
 
-    def finish(self) -> Samples:
-        """Return the tail. Called once, at the end."""
+    def finish(self) -> Iterator[Samples]:
+        """The tail, in blocks. Called once, at the end."""
         ...
 
 
@@ -41,8 +45,8 @@ class RawStage:
     def feed(self, data: bytes) -> Samples:
         return self._resampler.feed(mono(self._decoder.feed(data)))
 
-    def finish(self) -> Samples:
-        return self._resampler.finish()
+    def finish(self) -> Iterator[Samples]:
+        yield self._resampler.finish()
 
 
 class _Bytes(io.BytesIO):
@@ -71,29 +75,34 @@ class ContainerStage:
 
     def feed(self, data: bytes) -> Samples:
         if len(self._data) + len(data) > self._max_bytes:
-            raise AudioError(
+            raise TooLong(
                 f"the compressed audio is longer than the limit of {self._max_bytes} bytes: "
-                "send it in parts, or as WAV, which has no limit"
+                "send it in parts, or stream it as WAV, which has no limit"
             )
         self._data += data
         return _EMPTY
 
-    def finish(self) -> Samples:
-        blocks: list[Samples] = []
+    def finish(self) -> Iterator[Samples]:
+        # Decoded as it is wanted: an hour is 230 MB of samples.
         samples = 0
         try:
             with SequentialFile(_Bytes(self._data)) as file:
+                # What the header announces may be wrong, and is huge where it is not known.
+                if self._max_seconds < file.frames / max(1, file.samplerate) < _UNKNOWN_SECONDS:
+                    raise self._too_long()
                 for block in decoded(file, "the audio of a stream"):
                     samples += len(block)
                     if samples > self._max_seconds * SAMPLE_RATE:
-                        raise AudioError(
-                            f"the compressed audio is longer than the limit of {self._max_seconds:g} s: "
-                            "send it in parts, or as WAV, which has no limit"
-                        )
-                    blocks.append(block)
+                        raise self._too_long()
+                    yield block
         except soundfile.LibsndfileError as error:
             raise AudioError(f"the audio is damaged or cut short: {describe(error)}") from error
-        return joined(blocks)
+
+    def _too_long(self) -> TooLong:
+        return TooLong(
+            f"the compressed audio is longer than the limit of {self._max_seconds:g} s: "
+            "send it in parts, or stream it as WAV, which has no limit"
+        )
 
 
 class WavStage:
@@ -125,7 +134,7 @@ class WavStage:
             self._left -= len(data)
         return self._audio.feed(data)
 
-    def finish(self) -> Samples:
+    def finish(self) -> Iterator[Samples]:
         if self._audio is None:
             raise AudioError(f"the WAV header is cut short: the audio ends after {len(self._head)} bytes")
         return self._audio.finish()

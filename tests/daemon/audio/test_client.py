@@ -239,3 +239,12 @@ def test_a_container_that_unpacks_to_too_much_is_refused_with_the_limit() -> Non
     assert len(silence) < 10_000
     with pytest.raises(AudioError, match="limit of 10 s"):
         heard(ClientAudio(Encoding.FLAC, 0, 1, max_container_seconds=10), silence)
+
+
+def test_a_file_that_sends_its_reader_before_its_beginning_is_refused_without_a_traceback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cut = b"FORM\x00\x00\x0c\xaeAIFFCOMM\x00\x00\x00\x12\x00\x01\x00\x00\x06@\x00\x10@"
+    with pytest.raises(AudioError, match="damaged or cut short"):
+        heard(undeclared(), cut)
+    assert capfd.readouterr().err == ""
