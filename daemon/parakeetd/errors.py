@@ -114,7 +114,3 @@ class SetupError(ParakeetError):
 
 class MicrophoneError(ParakeetError):
     """A microphone that is not there, or a sound server that does not answer."""
-
-
-class MicrophoneError(ParakeetError):
-    """A microphone that is not there, or a sound server that does not answer."""
