@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparakeetd_proto/control.proto\x12\x0cparakeetd.v1\"\x0f\n\rStatusRequest\"\xe5\x02\n\x0eStatusResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".parakeetd.v1.StatusResponse.State\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x11\n\taddresses\x18\x06 \x03(\t\x12#\n\x06models\x18\x07 \x03(\x0b\x32\x13.parakeetd.v1.Model\x12\x0f\n\x07streams\x18\x08 \x01(\x05\x12\x13\n\x0bmax_streams\x18\t \x01(\x05\x12\x16\n\x0eresident_bytes\x18\n \x01(\x03\x12\x15\n\rconfiguration\x18\x0b \x01(\t\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\x0b\n\x07SERVING\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03J\x04\x08\x14\x10(\"\x92\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x0e\n\x06queued\x18\x06 \x01(\x05\x12%\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x14.parakeetd.v1.Device\"\x9d\x01\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\r\n\x05ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0b\n\x03pid\x18\t \x01(\x05\"\x13\n\x11ListModelsRequest\"B\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.parakeetd.v1.InstalledModel\"\x88\x01\n\x0eInstalledModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0bLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x0cLoadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.parakeetd.v1.Model\"\x1e\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x10\n\x0eUnloadResponse\"\x1e\n\rReloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x0eReloadResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t2\xe8\x02\n\x07\x43ontrol\x12\x43\n\x06Status\x12\x1b.parakeetd.v1.StatusRequest\x1a\x1c.parakeetd.v1.StatusResponse\x12O\n\nListModels\x12\x1f.parakeetd.v1.ListModelsRequest\x1a .parakeetd.v1.ListModelsResponse\x12=\n\x04Load\x12\x19.parakeetd.v1.LoadRequest\x1a\x1a.parakeetd.v1.LoadResponse\x12\x43\n\x06Unload\x12\x1b.parakeetd.v1.UnloadRequest\x1a\x1c.parakeetd.v1.UnloadResponse\x12\x43\n\x06Reload\x12\x1b.parakeetd.v1.ReloadRequest\x1a\x1c.parakeetd.v1.ReloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparakeetd_proto/control.proto\x12\x0cparakeetd.v1\"\x0f\n\rStatusRequest\"\x98\x03\n\x0eStatusResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".parakeetd.v1.StatusResponse.State\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x05 \x01(\x01\x12\x11\n\taddresses\x18\x06 \x03(\t\x12#\n\x06models\x18\x07 \x03(\x0b\x32\x13.parakeetd.v1.Model\x12\x0f\n\x07streams\x18\x08 \x01(\x05\x12\x13\n\x0bmax_streams\x18\t \x01(\x05\x12\x16\n\x0eresident_bytes\x18\n \x01(\x03\x12\x15\n\rconfiguration\x18\x0b \x01(\t\x12\x31\n\nmicrophone\x18\x14 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneState\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\x0b\n\x07SERVING\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03J\x04\x08\x15\x10(\"\x92\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x0e\n\x06queued\x18\x06 \x01(\x05\x12%\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x14.parakeetd.v1.Device\"\x9d\x01\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\r\n\x05ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0b\n\x03pid\x18\t \x01(\x05\"\x13\n\x11ListModelsRequest\"B\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.parakeetd.v1.InstalledModel\"\x88\x01\n\x0eInstalledModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x0e\n\x06loaded\x18\x05 \x01(\x08\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0bLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x0cLoadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.parakeetd.v1.Model\"\x1e\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x10\n\x0eUnloadResponse\"\x1e\n\rReloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x0eReloadResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t\"\xfc\x01\n\x0fMicrophoneState\x12\x32\n\x05phase\x18\x01 \x01(\x0e\x32#.parakeetd.v1.MicrophoneState.Phase\x12\x0f\n\x07session\x18\x02 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\r\n\x05muted\x18\x05 \x01(\x08\x12\x0f\n\x07problem\x18\x06 \x01(\t\"e\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x08\n\x04IDLE\x10\x01\x12\x0c\n\x08STARTING\x10\x02\x12\r\n\tLISTENING\x10\x03\x12\x0f\n\x0bINTERRUPTED\x10\x04\x12\r\n\tFINISHING\x10\x05\"\x1e\n\x0cStartRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"=\n\rStartResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneState\"\r\n\x0bStopRequest\"<\n\x0cStopResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneState\"\x1f\n\rToggleRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\">\n\x0eToggleResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneState\"\x0f\n\rCancelRequest\">\n\x0e\x43\x61ncelResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneState\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06levels\x18\x01 \x01(\x08\"\xbe\x01\n\rWatchResponse\x12.\n\x05state\x18\x01 \x01(\x0b\x32\x1d.parakeetd.v1.MicrophoneStateH\x00\x12$\n\x05level\x18\x02 \x01(\x0b\x32\x13.parakeetd.v1.LevelH\x00\x12(\n\x07interim\x18\x03 \x01(\x0b\x32\x15.parakeetd.v1.InterimH\x00\x12$\n\x05\x66inal\x18\x04 \x01(\x0b\x32\x13.parakeetd.v1.FinalH\x00\x42\x07\n\x05\x65vent\"(\n\x05Level\x12\x0e\n\x06rms_db\x18\x01 \x01(\x02\x12\x0f\n\x07peak_db\x18\x02 \x01(\x02\";\n\x07Interim\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\tstability\x18\x03 \x01(\x02\"Q\n\x05\x46inal\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\t\x12\r\n\x05start\x18\x04 \x01(\x01\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x01\x32\xb7\x05\n\x07\x43ontrol\x12\x43\n\x06Status\x12\x1b.parakeetd.v1.StatusRequest\x1a\x1c.parakeetd.v1.StatusResponse\x12O\n\nListModels\x12\x1f.parakeetd.v1.ListModelsRequest\x1a .parakeetd.v1.ListModelsResponse\x12=\n\x04Load\x12\x19.parakeetd.v1.LoadRequest\x1a\x1a.parakeetd.v1.LoadResponse\x12\x43\n\x06Unload\x12\x1b.parakeetd.v1.UnloadRequest\x1a\x1c.parakeetd.v1.UnloadResponse\x12\x43\n\x06Reload\x12\x1b.parakeetd.v1.ReloadRequest\x1a\x1c.parakeetd.v1.ReloadResponse\x12@\n\x05Start\x12\x1a.parakeetd.v1.StartRequest\x1a\x1b.parakeetd.v1.StartResponse\x12=\n\x04Stop\x12\x19.parakeetd.v1.StopRequest\x1a\x1a.parakeetd.v1.StopResponse\x12\x43\n\x06Toggle\x12\x1b.parakeetd.v1.ToggleRequest\x1a\x1c.parakeetd.v1.ToggleResponse\x12\x43\n\x06\x43\x61ncel\x12\x1b.parakeetd.v1.CancelRequest\x1a\x1c.parakeetd.v1.CancelResponse\x12\x42\n\x05Watch\x12\x1a.parakeetd.v1.WatchRequest\x1a\x1b.parakeetd.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,31 +34,61 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=47
   _globals['_STATUSREQUEST']._serialized_end=62
   _globals['_STATUSRESPONSE']._serialized_start=65
-  _globals['_STATUSRESPONSE']._serialized_end=422
-  _globals['_STATUSRESPONSE_STATE']._serialized_start=346
-  _globals['_STATUSRESPONSE_STATE']._serialized_end=416
-  _globals['_MODEL']._serialized_start=425
-  _globals['_MODEL']._serialized_end=571
-  _globals['_DEVICE']._serialized_start=574
-  _globals['_DEVICE']._serialized_end=731
-  _globals['_LISTMODELSREQUEST']._serialized_start=733
-  _globals['_LISTMODELSREQUEST']._serialized_end=752
-  _globals['_LISTMODELSRESPONSE']._serialized_start=754
-  _globals['_LISTMODELSRESPONSE']._serialized_end=820
-  _globals['_INSTALLEDMODEL']._serialized_start=823
-  _globals['_INSTALLEDMODEL']._serialized_end=959
-  _globals['_LOADREQUEST']._serialized_start=961
-  _globals['_LOADREQUEST']._serialized_end=989
-  _globals['_LOADRESPONSE']._serialized_start=991
-  _globals['_LOADRESPONSE']._serialized_end=1041
-  _globals['_UNLOADREQUEST']._serialized_start=1043
-  _globals['_UNLOADREQUEST']._serialized_end=1073
-  _globals['_UNLOADRESPONSE']._serialized_start=1075
-  _globals['_UNLOADRESPONSE']._serialized_end=1091
-  _globals['_RELOADREQUEST']._serialized_start=1093
-  _globals['_RELOADREQUEST']._serialized_end=1123
-  _globals['_RELOADRESPONSE']._serialized_start=1125
-  _globals['_RELOADRESPONSE']._serialized_end=1181
-  _globals['_CONTROL']._serialized_start=1184
-  _globals['_CONTROL']._serialized_end=1544
+  _globals['_STATUSRESPONSE']._serialized_end=473
+  _globals['_STATUSRESPONSE_STATE']._serialized_start=397
+  _globals['_STATUSRESPONSE_STATE']._serialized_end=467
+  _globals['_MODEL']._serialized_start=476
+  _globals['_MODEL']._serialized_end=622
+  _globals['_DEVICE']._serialized_start=625
+  _globals['_DEVICE']._serialized_end=782
+  _globals['_LISTMODELSREQUEST']._serialized_start=784
+  _globals['_LISTMODELSREQUEST']._serialized_end=803
+  _globals['_LISTMODELSRESPONSE']._serialized_start=805
+  _globals['_LISTMODELSRESPONSE']._serialized_end=871
+  _globals['_INSTALLEDMODEL']._serialized_start=874
+  _globals['_INSTALLEDMODEL']._serialized_end=1010
+  _globals['_LOADREQUEST']._serialized_start=1012
+  _globals['_LOADREQUEST']._serialized_end=1040
+  _globals['_LOADRESPONSE']._serialized_start=1042
+  _globals['_LOADRESPONSE']._serialized_end=1092
+  _globals['_UNLOADREQUEST']._serialized_start=1094
+  _globals['_UNLOADREQUEST']._serialized_end=1124
+  _globals['_UNLOADRESPONSE']._serialized_start=1126
+  _globals['_UNLOADRESPONSE']._serialized_end=1142
+  _globals['_RELOADREQUEST']._serialized_start=1144
+  _globals['_RELOADREQUEST']._serialized_end=1174
+  _globals['_RELOADRESPONSE']._serialized_start=1176
+  _globals['_RELOADRESPONSE']._serialized_end=1232
+  _globals['_MICROPHONESTATE']._serialized_start=1235
+  _globals['_MICROPHONESTATE']._serialized_end=1487
+  _globals['_MICROPHONESTATE_PHASE']._serialized_start=1386
+  _globals['_MICROPHONESTATE_PHASE']._serialized_end=1487
+  _globals['_STARTREQUEST']._serialized_start=1489
+  _globals['_STARTREQUEST']._serialized_end=1519
+  _globals['_STARTRESPONSE']._serialized_start=1521
+  _globals['_STARTRESPONSE']._serialized_end=1582
+  _globals['_STOPREQUEST']._serialized_start=1584
+  _globals['_STOPREQUEST']._serialized_end=1597
+  _globals['_STOPRESPONSE']._serialized_start=1599
+  _globals['_STOPRESPONSE']._serialized_end=1659
+  _globals['_TOGGLEREQUEST']._serialized_start=1661
+  _globals['_TOGGLEREQUEST']._serialized_end=1692
+  _globals['_TOGGLERESPONSE']._serialized_start=1694
+  _globals['_TOGGLERESPONSE']._serialized_end=1756
+  _globals['_CANCELREQUEST']._serialized_start=1758
+  _globals['_CANCELREQUEST']._serialized_end=1773
+  _globals['_CANCELRESPONSE']._serialized_start=1775
+  _globals['_CANCELRESPONSE']._serialized_end=1837
+  _globals['_WATCHREQUEST']._serialized_start=1839
+  _globals['_WATCHREQUEST']._serialized_end=1869
+  _globals['_WATCHRESPONSE']._serialized_start=1872
+  _globals['_WATCHRESPONSE']._serialized_end=2062
+  _globals['_LEVEL']._serialized_start=2064
+  _globals['_LEVEL']._serialized_end=2104
+  _globals['_INTERIM']._serialized_start=2106
+  _globals['_INTERIM']._serialized_end=2165
+  _globals['_FINAL']._serialized_start=2167
+  _globals['_FINAL']._serialized_end=2248
+  _globals['_CONTROL']._serialized_start=2251
+  _globals['_CONTROL']._serialized_end=2946
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,7 @@ class StatusResponse(google.protobuf.message.Message):
     MAX_STREAMS_FIELD_NUMBER: builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: builtins.int
     CONFIGURATION_FIELD_NUMBER: builtins.int
+    MICROPHONE_FIELD_NUMBER: builtins.int
     state: Global___StatusResponse.State.ValueType
     summary: builtins.str
     """One line for people, the same that systemd shows."""
@@ -91,6 +92,8 @@ class StatusResponse(google.protobuf.message.Message):
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Model]:
         """Those that serve, the default first."""
 
+    @property
+    def microphone(self) -> Global___MicrophoneState: ...
     def __init__(
         self,
         *,
@@ -105,8 +108,10 @@ class StatusResponse(google.protobuf.message.Message):
         max_streams: builtins.int = ...,
         resident_bytes: builtins.int = ...,
         configuration: builtins.str = ...,
+        microphone: Global___MicrophoneState | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["addresses", b"addresses", "configuration", b"configuration", "max_streams", b"max_streams", "models", b"models", "pid", b"pid", "resident_bytes", b"resident_bytes", "state", b"state", "streams", b"streams", "summary", b"summary", "uptime_seconds", b"uptime_seconds", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["microphone", b"microphone"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["addresses", b"addresses", "configuration", b"configuration", "max_streams", b"max_streams", "microphone", b"microphone", "models", b"models", "pid", b"pid", "resident_bytes", b"resident_bytes", "state", b"state", "streams", b"streams", "summary", b"summary", "uptime_seconds", b"uptime_seconds", "version", b"version"]) -> None: ...
 
 Global___StatusResponse: typing_extensions.TypeAlias = StatusResponse
 
@@ -368,3 +373,313 @@ class ReloadResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["changes", b"changes", "needs_restart", b"needs_restart"]) -> None: ...
 
 Global___ReloadResponse: typing_extensions.TypeAlias = ReloadResponse
+
+@typing.final
+class MicrophoneState(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Phase:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _PhaseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[MicrophoneState._Phase.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        PHASE_UNSPECIFIED: MicrophoneState._Phase.ValueType  # 0
+        IDLE: MicrophoneState._Phase.ValueType  # 1
+        """Closed."""
+        STARTING: MicrophoneState._Phase.ValueType  # 2
+        """Opened, and nothing has come from it yet."""
+        LISTENING: MicrophoneState._Phase.ValueType  # 3
+        INTERRUPTED: MicrophoneState._Phase.ValueType  # 4
+        """Unplugged, suspended, or without a sound server: `problem` says which. It goes on by itself."""
+        FINISHING: MicrophoneState._Phase.ValueType  # 5
+        """Closed; what was said last is being recognised."""
+
+    class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
+    PHASE_UNSPECIFIED: MicrophoneState.Phase.ValueType  # 0
+    IDLE: MicrophoneState.Phase.ValueType  # 1
+    """Closed."""
+    STARTING: MicrophoneState.Phase.ValueType  # 2
+    """Opened, and nothing has come from it yet."""
+    LISTENING: MicrophoneState.Phase.ValueType  # 3
+    INTERRUPTED: MicrophoneState.Phase.ValueType  # 4
+    """Unplugged, suspended, or without a sound server: `problem` says which. It goes on by itself."""
+    FINISHING: MicrophoneState.Phase.ValueType  # 5
+    """Closed; what was said last is being recognised."""
+
+    PHASE_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    MUTED_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    phase: Global___MicrophoneState.Phase.ValueType
+    session: builtins.int
+    """Counts the starts since the daemon's own; 0 before the first."""
+    device: builtins.str
+    """The sound server's name of what is recorded, or was last."""
+    title: builtins.str
+    """The same for people."""
+    muted: builtins.bool
+    """It is muted: it delivers silence."""
+    problem: builtins.str
+    """Why it is interrupted; while IDLE, why the last session ended by itself."""
+    def __init__(
+        self,
+        *,
+        phase: Global___MicrophoneState.Phase.ValueType = ...,
+        session: builtins.int = ...,
+        device: builtins.str = ...,
+        title: builtins.str = ...,
+        muted: builtins.bool = ...,
+        problem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "muted", b"muted", "phase", b"phase", "problem", b"problem", "session", b"session", "title", b"title"]) -> None: ...
+
+Global___MicrophoneState: typing_extensions.TypeAlias = MicrophoneState
+
+@typing.final
+class StartRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """Name or description of a microphone, or a part of either. Empty: as configured, or else the default one, also when
+    another becomes the default.
+    """
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device"]) -> None: ...
+
+Global___StartRequest: typing_extensions.TypeAlias = StartRequest
+
+@typing.final
+class StartResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    @property
+    def state(self) -> Global___MicrophoneState: ...
+    def __init__(
+        self,
+        *,
+        state: Global___MicrophoneState | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["state", b"state"]) -> None: ...
+
+Global___StartResponse: typing_extensions.TypeAlias = StartResponse
+
+@typing.final
+class StopRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___StopRequest: typing_extensions.TypeAlias = StopRequest
+
+@typing.final
+class StopResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    @property
+    def state(self) -> Global___MicrophoneState: ...
+    def __init__(
+        self,
+        *,
+        state: Global___MicrophoneState | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["state", b"state"]) -> None: ...
+
+Global___StopResponse: typing_extensions.TypeAlias = StopResponse
+
+@typing.final
+class ToggleRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """For a Start; as there."""
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device"]) -> None: ...
+
+Global___ToggleRequest: typing_extensions.TypeAlias = ToggleRequest
+
+@typing.final
+class ToggleResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    @property
+    def state(self) -> Global___MicrophoneState: ...
+    def __init__(
+        self,
+        *,
+        state: Global___MicrophoneState | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["state", b"state"]) -> None: ...
+
+Global___ToggleResponse: typing_extensions.TypeAlias = ToggleResponse
+
+@typing.final
+class CancelRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___CancelRequest: typing_extensions.TypeAlias = CancelRequest
+
+@typing.final
+class CancelResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    @property
+    def state(self) -> Global___MicrophoneState: ...
+    def __init__(
+        self,
+        *,
+        state: Global___MicrophoneState | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["state", b"state"]) -> None: ...
+
+Global___CancelResponse: typing_extensions.TypeAlias = CancelResponse
+
+@typing.final
+class WatchRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LEVELS_FIELD_NUMBER: builtins.int
+    levels: builtins.bool
+    """Tell levels too, ten a second."""
+    def __init__(
+        self,
+        *,
+        levels: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["levels", b"levels"]) -> None: ...
+
+Global___WatchRequest: typing_extensions.TypeAlias = WatchRequest
+
+@typing.final
+class WatchResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    LEVEL_FIELD_NUMBER: builtins.int
+    INTERIM_FIELD_NUMBER: builtins.int
+    FINAL_FIELD_NUMBER: builtins.int
+    @property
+    def state(self) -> Global___MicrophoneState: ...
+    @property
+    def level(self) -> Global___Level: ...
+    @property
+    def interim(self) -> Global___Interim: ...
+    @property
+    def final(self) -> Global___Final: ...
+    def __init__(
+        self,
+        *,
+        state: Global___MicrophoneState | None = ...,
+        level: Global___Level | None = ...,
+        interim: Global___Interim | None = ...,
+        final: Global___Final | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "final", b"final", "interim", b"interim", "level", b"level", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "final", b"final", "interim", b"interim", "level", b"level", "state", b"state"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["state", "level", "interim", "final"] | None: ...
+
+Global___WatchResponse: typing_extensions.TypeAlias = WatchResponse
+
+@typing.final
+class Level(google.protobuf.message.Message):
+    """How loud the last tenth of a second was: decibels relative to full scale, -96 to 0."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RMS_DB_FIELD_NUMBER: builtins.int
+    PEAK_DB_FIELD_NUMBER: builtins.int
+    rms_db: builtins.float
+    peak_db: builtins.float
+    def __init__(
+        self,
+        *,
+        rms_db: builtins.float = ...,
+        peak_db: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["peak_db", b"peak_db", "rms_db", b"rms_db"]) -> None: ...
+
+Global___Level: typing_extensions.TypeAlias = Level
+
+@typing.final
+class Interim(google.protobuf.message.Message):
+    """What has been recognised of an utterance that goes on. The next interim or final replaces it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    STABILITY_FIELD_NUMBER: builtins.int
+    session: builtins.int
+    text: builtins.str
+    """Empty: what was shown is withdrawn."""
+    stability: builtins.float
+    """Share of the words, from the first on, that later interims will not take back."""
+    def __init__(
+        self,
+        *,
+        session: builtins.int = ...,
+        text: builtins.str = ...,
+        stability: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session", "stability", b"stability", "text", b"text"]) -> None: ...
+
+Global___Interim: typing_extensions.TypeAlias = Interim
+
+@typing.final
+class Final(google.protobuf.message.Message):
+    """An utterance that has ended."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    ADDED_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    session: builtins.int
+    text: builtins.str
+    added: builtins.str
+    """What to add to the session's text, or to type: with the space that is due, and backspaces (U+0008) where a spoken
+    command takes something back.
+    """
+    start: builtins.float
+    """Seconds of recorded audio since the Start."""
+    end: builtins.float
+    def __init__(
+        self,
+        *,
+        session: builtins.int = ...,
+        text: builtins.str = ...,
+        added: builtins.str = ...,
+        start: builtins.float = ...,
+        end: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["added", b"added", "end", b"end", "session", b"session", "start", b"start", "text", b"text"]) -> None: ...
+
+Global___Final: typing_extensions.TypeAlias = Final

@@ -59,6 +59,31 @@ class ControlStub(object):
                 request_serializer=parakeetd__proto_dot_control__pb2.ReloadRequest.SerializeToString,
                 response_deserializer=parakeetd__proto_dot_control__pb2.ReloadResponse.FromString,
                 _registered_method=True)
+        self.Start = channel.unary_unary(
+                '/parakeetd.v1.Control/Start',
+                request_serializer=parakeetd__proto_dot_control__pb2.StartRequest.SerializeToString,
+                response_deserializer=parakeetd__proto_dot_control__pb2.StartResponse.FromString,
+                _registered_method=True)
+        self.Stop = channel.unary_unary(
+                '/parakeetd.v1.Control/Stop',
+                request_serializer=parakeetd__proto_dot_control__pb2.StopRequest.SerializeToString,
+                response_deserializer=parakeetd__proto_dot_control__pb2.StopResponse.FromString,
+                _registered_method=True)
+        self.Toggle = channel.unary_unary(
+                '/parakeetd.v1.Control/Toggle',
+                request_serializer=parakeetd__proto_dot_control__pb2.ToggleRequest.SerializeToString,
+                response_deserializer=parakeetd__proto_dot_control__pb2.ToggleResponse.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/parakeetd.v1.Control/Cancel',
+                request_serializer=parakeetd__proto_dot_control__pb2.CancelRequest.SerializeToString,
+                response_deserializer=parakeetd__proto_dot_control__pb2.CancelResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/parakeetd.v1.Control/Watch',
+                request_serializer=parakeetd__proto_dot_control__pb2.WatchRequest.SerializeToString,
+                response_deserializer=parakeetd__proto_dot_control__pb2.WatchResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer(object):
@@ -110,6 +135,50 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Start(self, request, context):
+        """Open the microphone, and recognise what is said from now on until a Stop, a Toggle or a Cancel. Answers when the
+        microphone delivers. Where it is open already nothing changes. While the last words of the session before are still
+        being recognised, the microphone is opened all the same; their text comes first.
+
+        FAILED_PRECONDITION: there is no such microphone, or no sound server. UNAVAILABLE: the daemon is loading or ending.
+
+        A microphone that is unplugged later, and a sound server that ends, end nothing: both are waited for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stop(self, request, context):
+        """Close the microphone. Answers when all that was said has been recognised, and told to those who watch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Toggle(self, request, context):
+        """Start, or Stop what has been started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Close the microphone and forget what has not been told as a final.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """The microphone's state as it is now, then everything that happens, until the call is cancelled or the daemon ends.
+        Opens no microphone.
+
+        RESOURCE_EXHAUSTED: there are too many watchers, or this one does not read what it is told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +206,31 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Reload,
                     request_deserializer=parakeetd__proto_dot_control__pb2.ReloadRequest.FromString,
                     response_serializer=parakeetd__proto_dot_control__pb2.ReloadResponse.SerializeToString,
+            ),
+            'Start': grpc.unary_unary_rpc_method_handler(
+                    servicer.Start,
+                    request_deserializer=parakeetd__proto_dot_control__pb2.StartRequest.FromString,
+                    response_serializer=parakeetd__proto_dot_control__pb2.StartResponse.SerializeToString,
+            ),
+            'Stop': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stop,
+                    request_deserializer=parakeetd__proto_dot_control__pb2.StopRequest.FromString,
+                    response_serializer=parakeetd__proto_dot_control__pb2.StopResponse.SerializeToString,
+            ),
+            'Toggle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Toggle,
+                    request_deserializer=parakeetd__proto_dot_control__pb2.ToggleRequest.FromString,
+                    response_serializer=parakeetd__proto_dot_control__pb2.ToggleResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=parakeetd__proto_dot_control__pb2.CancelRequest.FromString,
+                    response_serializer=parakeetd__proto_dot_control__pb2.CancelResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=parakeetd__proto_dot_control__pb2.WatchRequest.FromString,
+                    response_serializer=parakeetd__proto_dot_control__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -274,6 +368,141 @@ class Control(object):
             '/parakeetd.v1.Control/Reload',
             parakeetd__proto_dot_control__pb2.ReloadRequest.SerializeToString,
             parakeetd__proto_dot_control__pb2.ReloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Start(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parakeetd.v1.Control/Start',
+            parakeetd__proto_dot_control__pb2.StartRequest.SerializeToString,
+            parakeetd__proto_dot_control__pb2.StartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parakeetd.v1.Control/Stop',
+            parakeetd__proto_dot_control__pb2.StopRequest.SerializeToString,
+            parakeetd__proto_dot_control__pb2.StopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Toggle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parakeetd.v1.Control/Toggle',
+            parakeetd__proto_dot_control__pb2.ToggleRequest.SerializeToString,
+            parakeetd__proto_dot_control__pb2.ToggleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parakeetd.v1.Control/Cancel',
+            parakeetd__proto_dot_control__pb2.CancelRequest.SerializeToString,
+            parakeetd__proto_dot_control__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parakeetd.v1.Control/Watch',
+            parakeetd__proto_dot_control__pb2.WatchRequest.SerializeToString,
+            parakeetd__proto_dot_control__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,7 +109,87 @@ _ControlReloadType = typing_extensions.TypeVar(
     ],
 )
 
-class ControlStub(typing.Generic[_ControlStatusType, _ControlListModelsType, _ControlLoadType, _ControlUnloadType, _ControlReloadType]):
+_ControlStartType = typing_extensions.TypeVar(
+    '_ControlStartType',
+    grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StartRequest,
+        parakeetd_proto.control_pb2.StartResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StartRequest,
+        parakeetd_proto.control_pb2.StartResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StartRequest,
+        parakeetd_proto.control_pb2.StartResponse,
+    ],
+)
+
+_ControlStopType = typing_extensions.TypeVar(
+    '_ControlStopType',
+    grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StopRequest,
+        parakeetd_proto.control_pb2.StopResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StopRequest,
+        parakeetd_proto.control_pb2.StopResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StopRequest,
+        parakeetd_proto.control_pb2.StopResponse,
+    ],
+)
+
+_ControlToggleType = typing_extensions.TypeVar(
+    '_ControlToggleType',
+    grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.ToggleRequest,
+        parakeetd_proto.control_pb2.ToggleResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.ToggleRequest,
+        parakeetd_proto.control_pb2.ToggleResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.ToggleRequest,
+        parakeetd_proto.control_pb2.ToggleResponse,
+    ],
+)
+
+_ControlCancelType = typing_extensions.TypeVar(
+    '_ControlCancelType',
+    grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.CancelRequest,
+        parakeetd_proto.control_pb2.CancelResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.CancelRequest,
+        parakeetd_proto.control_pb2.CancelResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.CancelRequest,
+        parakeetd_proto.control_pb2.CancelResponse,
+    ],
+)
+
+_ControlWatchType = typing_extensions.TypeVar(
+    '_ControlWatchType',
+    grpc.UnaryStreamMultiCallable[
+        parakeetd_proto.control_pb2.WatchRequest,
+        parakeetd_proto.control_pb2.WatchResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        parakeetd_proto.control_pb2.WatchRequest,
+        parakeetd_proto.control_pb2.WatchResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        parakeetd_proto.control_pb2.WatchRequest,
+        parakeetd_proto.control_pb2.WatchResponse,
+    ],
+)
+
+class ControlStub(typing.Generic[_ControlStatusType, _ControlListModelsType, _ControlLoadType, _ControlUnloadType, _ControlReloadType, _ControlStartType, _ControlStopType, _ControlToggleType, _ControlCancelType, _ControlWatchType]):
     @typing.overload
     def __init__(self: ControlStub[
         grpc.UnaryUnaryMultiCallable[
@@ -131,6 +211,26 @@ class ControlStub(typing.Generic[_ControlStatusType, _ControlListModelsType, _Co
         grpc.UnaryUnaryMultiCallable[
             parakeetd_proto.control_pb2.ReloadRequest,
             parakeetd_proto.control_pb2.ReloadResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.StartRequest,
+            parakeetd_proto.control_pb2.StartResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.StopRequest,
+            parakeetd_proto.control_pb2.StopResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.ToggleRequest,
+            parakeetd_proto.control_pb2.ToggleResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.CancelRequest,
+            parakeetd_proto.control_pb2.CancelResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            parakeetd_proto.control_pb2.WatchRequest,
+            parakeetd_proto.control_pb2.WatchResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -155,6 +255,26 @@ class ControlStub(typing.Generic[_ControlStatusType, _ControlListModelsType, _Co
         grpc.aio.UnaryUnaryMultiCallable[
             parakeetd_proto.control_pb2.ReloadRequest,
             parakeetd_proto.control_pb2.ReloadResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.StartRequest,
+            parakeetd_proto.control_pb2.StartResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.StopRequest,
+            parakeetd_proto.control_pb2.StopResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.ToggleRequest,
+            parakeetd_proto.control_pb2.ToggleResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            parakeetd_proto.control_pb2.CancelRequest,
+            parakeetd_proto.control_pb2.CancelResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            parakeetd_proto.control_pb2.WatchRequest,
+            parakeetd_proto.control_pb2.WatchResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -187,6 +307,32 @@ class ControlStub(typing.Generic[_ControlStatusType, _ControlListModelsType, _Co
     a configuration that cannot be used.
     """
 
+    Start: _ControlStartType
+    """Open the microphone, and recognise what is said from now on until a Stop, a Toggle or a Cancel. Answers when the
+    microphone delivers. Where it is open already nothing changes. While the last words of the session before are still
+    being recognised, the microphone is opened all the same; their text comes first.
+
+    FAILED_PRECONDITION: there is no such microphone, or no sound server. UNAVAILABLE: the daemon is loading or ending.
+
+    A microphone that is unplugged later, and a sound server that ends, end nothing: both are waited for.
+    """
+
+    Stop: _ControlStopType
+    """Close the microphone. Answers when all that was said has been recognised, and told to those who watch."""
+
+    Toggle: _ControlToggleType
+    """Start, or Stop what has been started."""
+
+    Cancel: _ControlCancelType
+    """Close the microphone and forget what has not been told as a final."""
+
+    Watch: _ControlWatchType
+    """The microphone's state as it is now, then everything that happens, until the call is cancelled or the daemon ends.
+    Opens no microphone.
+
+    RESOURCE_EXHAUSTED: there are too many watchers, or this one does not read what it is told.
+    """
+
 ControlAsyncStub: typing_extensions.TypeAlias = ControlStub[
     grpc.aio.UnaryUnaryMultiCallable[
         parakeetd_proto.control_pb2.StatusRequest,
@@ -207,6 +353,26 @@ ControlAsyncStub: typing_extensions.TypeAlias = ControlStub[
     grpc.aio.UnaryUnaryMultiCallable[
         parakeetd_proto.control_pb2.ReloadRequest,
         parakeetd_proto.control_pb2.ReloadResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StartRequest,
+        parakeetd_proto.control_pb2.StartResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.StopRequest,
+        parakeetd_proto.control_pb2.StopResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.ToggleRequest,
+        parakeetd_proto.control_pb2.ToggleResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        parakeetd_proto.control_pb2.CancelRequest,
+        parakeetd_proto.control_pb2.CancelResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        parakeetd_proto.control_pb2.WatchRequest,
+        parakeetd_proto.control_pb2.WatchResponse,
     ],
 ]
 
@@ -263,6 +429,57 @@ class ControlServicer(metaclass=abc.ABCMeta):
 
         With any error nothing has changed, and the old models go on serving. Errors as for Load; INVALID_ARGUMENT also for
         a configuration that cannot be used.
+        """
+
+    @abc.abstractmethod
+    def Start(
+        self,
+        request: parakeetd_proto.control_pb2.StartRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[parakeetd_proto.control_pb2.StartResponse, collections.abc.Awaitable[parakeetd_proto.control_pb2.StartResponse]]:
+        """Open the microphone, and recognise what is said from now on until a Stop, a Toggle or a Cancel. Answers when the
+        microphone delivers. Where it is open already nothing changes. While the last words of the session before are still
+        being recognised, the microphone is opened all the same; their text comes first.
+
+        FAILED_PRECONDITION: there is no such microphone, or no sound server. UNAVAILABLE: the daemon is loading or ending.
+
+        A microphone that is unplugged later, and a sound server that ends, end nothing: both are waited for.
+        """
+
+    @abc.abstractmethod
+    def Stop(
+        self,
+        request: parakeetd_proto.control_pb2.StopRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[parakeetd_proto.control_pb2.StopResponse, collections.abc.Awaitable[parakeetd_proto.control_pb2.StopResponse]]:
+        """Close the microphone. Answers when all that was said has been recognised, and told to those who watch."""
+
+    @abc.abstractmethod
+    def Toggle(
+        self,
+        request: parakeetd_proto.control_pb2.ToggleRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[parakeetd_proto.control_pb2.ToggleResponse, collections.abc.Awaitable[parakeetd_proto.control_pb2.ToggleResponse]]:
+        """Start, or Stop what has been started."""
+
+    @abc.abstractmethod
+    def Cancel(
+        self,
+        request: parakeetd_proto.control_pb2.CancelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[parakeetd_proto.control_pb2.CancelResponse, collections.abc.Awaitable[parakeetd_proto.control_pb2.CancelResponse]]:
+        """Close the microphone and forget what has not been told as a final."""
+
+    @abc.abstractmethod
+    def Watch(
+        self,
+        request: parakeetd_proto.control_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[parakeetd_proto.control_pb2.WatchResponse], collections.abc.AsyncIterator[parakeetd_proto.control_pb2.WatchResponse]]:
+        """The microphone's state as it is now, then everything that happens, until the call is cancelled or the daemon ends.
+        Opens no microphone.
+
+        RESOURCE_EXHAUSTED: there are too many watchers, or this one does not read what it is told.
         """
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
