@@ -12,6 +12,7 @@ from parakeetd.config import Paths
 UNIT: Final = "parakeetd.service"
 
 SYSTEM_ENVIRONMENT: Final = {
+    "HOME": "/var/lib/parakeetd",
     "XDG_CONFIG_HOME": "/etc",
     "XDG_DATA_HOME": "/var/lib",
     "XDG_STATE_HOME": "/var/lib",

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from parakeetd.config import Config, default_model, read_config
+from parakeetd.config import default_model, read_config
 from parakeetd.errors import ConfigError, ModelNotFound, SetupError
 from parakeetd.model.bundle import find_bundle, installed_names
 from parakeetd.routing.calibration_file import table_file
 from parakeetd.setup.files import give_to_owner, read_if_there, remove, write_if_changed
 from parakeetd.setup.places import CLIENTS, Places, hidden
 from parakeetd.setup.settings import with_setting
-from parakeetd.setup.systemctl import Manager, calls_to_forget, calls_to_run, calls_to_stop
+from parakeetd.setup.systemctl import Manager, NotReady, calls_to_forget, calls_to_run, calls_to_stop
 from parakeetd.setup.units import unit_text
 
 Say = Callable[[str], None]
@@ -68,7 +68,12 @@ def install(places: Places, wishes: Wishes, say: Say) -> None:
     calls = calls_to_run(manager.state(), unit_changed=unit_changed, settings_changed=settings_changed)
     for call in calls:
         say(manager.words(call))
-        manager.call(call)
+        try:
+            manager.call(call)
+        except NotReady:
+            for line in manager.journal():
+                say(f"  {line}")
+            raise
     say(f"the service serves {model}" + ("" if calls else ", as before"))
     for line in _next(places):
         say(line)
@@ -163,13 +168,17 @@ def _have_settings(model: str, places: Places, say: Say) -> bool:
     except ConfigError as error:
         raise ConfigError(f"configuration {file}: {error}") from error
     changed = write_if_changed(file, text)
-    _check(file, places)
+    try:
+        read_config(file, places.paths)
+    except ConfigError:
+        # What the service ran with until now, it still can.
+        if old is None:
+            remove(file)
+        else:
+            write_if_changed(file, old)
+        raise
     say(f"{'wrote' if changed else 'unchanged:'} {file}")
     return changed
-
-
-def _check(file: Path, places: Places) -> Config:
-    return read_config(file, places.paths)
 
 
 def _have_group(say: Say) -> None:

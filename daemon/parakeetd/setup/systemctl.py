@@ -50,6 +50,10 @@ def calls_to_forget() -> list[Call]:
     return [("daemon-reload",), ("reset-failed", UNIT)]
 
 
+class NotReady(SetupError):
+    """The service was started and ended, or took too long."""
+
+
 MAY_FAIL: Final = ("reset-failed",)
 """Fails where there is nothing to reset."""
 
@@ -90,16 +94,16 @@ class Manager:
         """Make a call and wait for it.
 
         Raises:
-            SetupError: it failed; of a start, with the last lines that the service said.
+            NotReady: the service did not start.
+            SetupError: anything else failed.
         """
         done = self._run(*call)
         if done.returncode == 0 or call[0] in MAY_FAIL:
             return
         said = " ".join(done.stderr.split())
         if call[0] in ("start", "restart"):
-            lines = "".join(f"\n  {line}" for line in self.journal())
-            raise SetupError(
-                f"the service did not become ready ({said.split(' See ')[0]}); its last lines:{lines or ' none'}"
+            raise NotReady(
+                f"the service did not become ready; look at: {self.words(('status', UNIT))} ({said.partition(' See ')[0]})"
             )
         raise SetupError(f"{self.words(call)} failed: {said}")
 
