@@ -191,6 +191,21 @@ class TextSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MicrophoneSettings:
+    """Table `[microphone]`."""
+
+    device: str = ""
+    """Name or description of a source of the sound server, or a part of either; empty for the default one, also when
+    another becomes the default."""
+    ring_ms: int = 0
+    """Audio from before a start that is recognised too. Above 0 the microphone is open as long as the daemon runs."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ring_ms <= 5_000:
+            raise ConfigError(f"microphone.ring_ms must be 0 to 5000, not {self.ring_ms}")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -200,6 +215,7 @@ class Config:
     vad: VadSettings = field(default_factory=VadSettings)
     segmentation: Segmentation = field(default_factory=Segmentation)
     text: TextSettings = field(default_factory=TextSettings)
+    microphone: MicrophoneSettings = field(default_factory=MicrophoneSettings)
 
     def __post_init__(self) -> None:
         # The session room checks its own limits: here, while it is known which file they came from.

@@ -8,7 +8,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
+from parakeetd.dictation import Dictation
 from parakeetd.errors import InputError
+from parakeetd.rpc.microphone import MicrophoneCalls, state_message
 from parakeetd.rpc.standing import (
     InstalledModel,
     ModelStanding,
@@ -55,10 +57,11 @@ class Steward(Protocol):
         ...
 
 
-class ControlServicer(control_pb2_grpc.ControlServicer):
-    """Answers `parakeetd status`, `parakeetd reload` and their like."""
+class ControlServicer(MicrophoneCalls, control_pb2_grpc.ControlServicer):
+    """Answers `parakeetd status`, `parakeetd reload`, `parakeetd listen` and their like."""
 
-    def __init__(self, steward: Steward) -> None:
+    def __init__(self, steward: Steward, dictation: Dictation | None = None) -> None:
+        super().__init__(dictation)
         self._steward = steward
 
     async def Status(  # noqa: N802  (the service names it)
@@ -66,7 +69,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> control.StatusResponse:
         """What the daemon does now."""
         async with ErrorsAnswered(context, "Status"):
-            return status_response(self._steward.standing())
+            response = status_response(self._steward.standing())
+            if self.dictation is not None:
+                response.microphone.CopyFrom(state_message(self.dictation.state))
+            return response
 
     async def ListModels(  # noqa: N802  (the service names it)
         self, request: control.ListModelsRequest, context: Context

@@ -9,6 +9,7 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2
 
+from parakeetd.dictation import Dictation
 from parakeetd.errors import ListenError
 from parakeetd.rpc.access import Access, check_exposure, exposed
 from parakeetd.rpc.address import Address, UnixAddress, parse_address
@@ -51,6 +52,7 @@ class RpcServer:
         house: HouseStyle | None = None,
         steward: Steward | None = None,
         *,
+        dictation: Dictation | None = None,
         access: Access | None = None,
         limits: CallLimits | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class RpcServer:
         Args:
             house: how text is written; as shipped when not given.
             steward: answers the Control service, which only unix sockets offer; without it none does.
+            dictation: the microphone that Control switches.
             access: who may connect.
             limits: of calls; those of streams are the sessions'.
 
@@ -69,6 +72,7 @@ class RpcServer:
         self._sessions = sessions
         self._riva = RivaServicer(sessions, house or HouseStyle(read_tables()))
         self._steward = steward
+        self._dictation = dictation
         self._wanted = tuple(parse_address(text) for text in addresses)
         self._access = access or Access()
         self._limits = limits or CallLimits()
@@ -110,7 +114,9 @@ class RpcServer:
             riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(self._riva, door.server)
             always: list[str] = []
             if kind is UnixAddress and self._steward is not None:
-                control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(self._steward), door.server)
+                control_pb2_grpc.add_ControlServicer_to_server(
+                    ControlServicer(self._steward, self._dictation), door.server
+                )
                 # It answers while models are loaded, too.
                 always.append(CONTROL)
             await door.open([SERVICE], ready=ready, always=always)

@@ -14,6 +14,7 @@ from parakeetd.errors import (
     DeviceError,
     IdleTimeout,
     InputError,
+    MicrophoneError,
     ModelNotFound,
     Overloaded,
     ParakeetError,
@@ -33,6 +34,7 @@ _CODES: Final[dict[type[BaseException], grpc.StatusCode]] = {
     IdleTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     TimeLimit: grpc.StatusCode.DEADLINE_EXCEEDED,
     Refused: grpc.StatusCode.UNAUTHENTICATED,
+    MicrophoneError: grpc.StatusCode.FAILED_PRECONDITION,
     Closed: grpc.StatusCode.UNAVAILABLE,
     # Another device, or the same one restarted, may well answer the next attempt.
     DeviceError: grpc.StatusCode.UNAVAILABLE,

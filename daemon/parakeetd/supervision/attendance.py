@@ -43,6 +43,7 @@ async def supervise(
     notify: Callable[[str], None],
     *,
     watchdog_seconds: float | None,
+    asleep: Callable[[], None] | None = None,
     awake: Callable[[], Awaitable[None]] | None = None,
     sleep_watch: Callable[..., SleepWatch] = SleepWatch,
 ) -> AsyncIterator[None]:
@@ -52,9 +53,10 @@ async def supervise(
         routers: those that are at work; asked again each time.
         notify: sends a line to systemd.
         watchdog_seconds: what systemd expects; None when it does not.
+        asleep: called first, before sleep.
         awake: called after sleep, when the GPU may be used again.
     """
-    rest = _Rest(routers, awake)
+    rest = _Rest(routers, asleep, awake)
     tasks = [asyncio.create_task(sleep_watch(rest.before, rest.after).run(), name="parakeetd-sleep")]
     if watchdog_seconds is not None:
         watch = feed(notify, watchdog_seconds, lambda: [router.progress() for router in routers()])
@@ -73,14 +75,20 @@ class _Rest:
     """The GPU's engine leaves before sleep and comes back after it, if it was there."""
 
     def __init__(
-        self, routers: Callable[[], Iterable[Supervised]], awake: Callable[[], Awaitable[None]] | None
+        self,
+        routers: Callable[[], Iterable[Supervised]],
+        asleep: Callable[[], None] | None,
+        awake: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._routers = routers
+        self._asleep = asleep
         self._awake = awake
         self._left: list[Supervised] = []
         """Routers whose GPU was at work."""
 
     async def before(self) -> None:
+        if self._asleep is not None:
+            self._asleep()
         routers = list(self._routers())
         self._left = [router for router in routers if _on_gpu(router)]
         gone = await asyncio.gather(

@@ -1,0 +1,106 @@
+"""The microphone's calls of the Control service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from parakeetd import dictation as said
+from parakeetd.dictation import Dictation, Event, Interim, Loudness, Phase, State
+from parakeetd.errors import MicrophoneError
+from parakeetd.rpc.status import ErrorsAnswered
+from parakeetd_proto import control_pb2 as control
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_PHASES: Final[dict[Phase, control.MicrophoneState.Phase.ValueType]] = {
+    "idle": control.MicrophoneState.IDLE,
+    "starting": control.MicrophoneState.STARTING,
+    "listening": control.MicrophoneState.LISTENING,
+    "interrupted": control.MicrophoneState.INTERRUPTED,
+    "finishing": control.MicrophoneState.FINISHING,
+}
+
+
+class MicrophoneCalls:
+    """A part of the Control service."""
+
+    def __init__(self, dictation: Dictation | None) -> None:
+        """
+        Args:
+            dictation: None in a daemon without a microphone.
+        """
+        self.dictation = dictation
+
+    async def Start(  # noqa: N802  (the service names it)
+        self, request: control.StartRequest, context: Context
+    ) -> control.StartResponse:
+        """Open the microphone."""
+        async with ErrorsAnswered(context, "Start"):
+            return control.StartResponse(state=state_message(await self._there().start(request.device)))
+
+    async def Stop(  # noqa: N802  (the service names it)
+        self, request: control.StopRequest, context: Context
+    ) -> control.StopResponse:
+        """Close it, and recognise what was said last."""
+        async with ErrorsAnswered(context, "Stop"):
+            return control.StopResponse(state=state_message(await self._there().stop()))
+
+    async def Toggle(  # noqa: N802  (the service names it)
+        self, request: control.ToggleRequest, context: Context
+    ) -> control.ToggleResponse:
+        """Open or close it."""
+        async with ErrorsAnswered(context, "Toggle"):
+            return control.ToggleResponse(state=state_message(await self._there().toggle(request.device)))
+
+    async def Cancel(  # noqa: N802  (the service names it)
+        self, request: control.CancelRequest, context: Context
+    ) -> control.CancelResponse:
+        """Close it, and forget what was said last."""
+        async with ErrorsAnswered(context, "Cancel"):
+            return control.CancelResponse(state=state_message(await self._there().cancel()))
+
+    async def Watch(  # noqa: N802  (the service names it)
+        self, request: control.WatchRequest, context: Context
+    ) -> AsyncIterator[control.WatchResponse]:
+        """Tell all that happens."""
+        async with ErrorsAnswered(context, "Watch"):
+            with self._there().watch() as watcher:
+                async for event in watcher:
+                    if request.levels or not isinstance(event, Loudness):
+                        yield event_message(event)
+
+    def _there(self) -> Dictation:
+        if self.dictation is None:
+            raise MicrophoneError("this daemon has no microphone")
+        return self.dictation
+
+
+def state_message(state: State) -> control.MicrophoneState:
+    return control.MicrophoneState(
+        phase=_PHASES[state.phase],
+        session=state.session,
+        device=state.device,
+        title=state.title,
+        muted=state.muted,
+        problem=state.problem,
+    )
+
+
+def event_message(event: Event) -> control.WatchResponse:
+    match event:
+        case State():
+            return control.WatchResponse(state=state_message(event))
+        case Loudness():
+            level = control.Level(rms_db=event.level.rms, peak_db=event.level.peak)
+            return control.WatchResponse(level=level)
+        case Interim():
+            interim = control.Interim(session=event.session, text=event.text, stability=event.stability)
+            return control.WatchResponse(interim=interim)
+        case said.Final():
+            final = control.Final(
+                session=event.session, text=event.text, added=event.added, start=event.start, end=event.end
+            )
+            return control.WatchResponse(final=final)
