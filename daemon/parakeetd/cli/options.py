@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -42,3 +44,39 @@ SECONDS = click.option(
     metavar="N",
     help="About how long to measure; below 20 s, fewer lengths and batches are.",
 )
+
+SERVER = (
+    click.option(
+        "--server",
+        metavar="ADDR",
+        help="HOST:PORT or unix:PATH of a daemon that runs already.",
+    ),
+    click.option(
+        "--ca",
+        metavar="FILE",
+        type=PATH,
+        help="PEM of what signed the server's certificate, or the certificate itself: the connection is encrypted.",
+    ),
+    click.option("--token-file", metavar="FILE", type=PATH, help="Holds the token that the server wants."),
+    click.option(
+        "--server-name",
+        default="",
+        metavar="NAME",
+        help="Name in the server's certificate, where it is not the address.",
+    ),
+    click.option(
+        "--certificate", metavar="FILE", type=PATH, help="PEM of our own, for servers that want one."
+    ),
+    click.option("--key", metavar="FILE", type=PATH, help="Its key."),
+)
+"""How to reach another daemon; `rpc.reach.read_reach` reads what the files hold."""
+
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def server(command: Command) -> Command:
+    """Give a command the options of `SERVER`."""
+    for option in reversed(SERVER):
+        command = option(command)
+    return command

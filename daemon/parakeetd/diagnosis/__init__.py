@@ -50,7 +50,7 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> Ite
     yield from calibration_checks(paths, config, used)
     yield from model_checks(paths.models, config.model.name, used)
     for address in config.server.listen or paths.default_listen:
-        yield address_check(address)
+        yield address_check(address, config.access)
     if paths.socket is None and not config.server.listen:
         finding = "$XDG_RUNTIME_DIR is not set, so there is none by default; name one with --listen unix:PATH"
         yield Check("unix socket", "note", finding)

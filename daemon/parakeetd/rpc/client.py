@@ -14,12 +14,17 @@ import numpy as np
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.errors import ParakeetError
+from parakeetd.rpc.reach import Reach
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from parakeetd_proto import riva_audio_pb2 as audio
 
 CHUNK_SECONDS: Final = 0.02
 """What microphone clients send at a time."""
+
+
+NO_GUARD: Final = Reach()
+"""Of a server that anyone may use who reaches it."""
 
 
 class CallFailed(ParakeetError):
@@ -35,7 +40,9 @@ class Line:
     """False: a later line replaces this one."""
 
 
-async def stream_file(address: str, path: Path, *, real_time: bool = True) -> AsyncGenerator[Line, None]:
+async def stream_file(
+    address: str, path: Path, *, real_time: bool = True, reach: Reach = NO_GUARD
+) -> AsyncGenerator[Line, None]:
     """Send an audio file to a server as a microphone would, and yield what it recognises.
 
     Use it under `contextlib.aclosing`, so that a caller that stops early ends the stream.
@@ -43,15 +50,18 @@ async def stream_file(address: str, path: Path, *, real_time: bool = True) -> As
     Args:
         address: as the server prints it, such as `127.0.0.1:50051` or `unix:/path`.
         real_time: send at the pace of the recording, otherwise as fast as the server takes it.
+        reach: what the server wants of its clients.
 
     Raises:
         AudioError: the file cannot be read.
         CallFailed: the server is not there, or answers with an error.
     """
     samples = await asyncio.to_thread(read_audio, path)
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with reach.aio_channel(address) as channel:
         stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
-        call = stub.StreamingRecognize(_requests(samples, real_time=real_time))
+        call = stub.StreamingRecognize(
+            _requests(samples, real_time=real_time), metadata=reach.metadata or None
+        )
         try:
             async for response in call:
                 for result in response.results:

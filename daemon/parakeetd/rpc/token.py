@@ -20,8 +20,6 @@ _SCHEME: Final = "bearer"
 SHORTEST_TOKEN: Final = 16
 """Characters. Shorter ones can be guessed."""
 
-_WHAT: Final = "server.token_file"
-
 
 class Tokens:
     """The tokens in a file, one a line. Read again when the file changes, so that one can be withdrawn at once."""
@@ -64,7 +62,7 @@ def read_token(path: Path) -> str:
     Raises:
         ConfigError: as for `Tokens`.
     """
-    return _tokens(path)[0]
+    return _tokens(path, "--token-file")[0]
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
@@ -79,24 +77,24 @@ def _presented(value: str | bytes) -> bytes:
 
 
 def _digests(path: Path) -> tuple[bytes, ...]:
-    return tuple(hashlib.sha256(token.encode()).digest() for token in _tokens(path))
+    return tuple(hashlib.sha256(token.encode()).digest() for token in _tokens(path, "server.token_file"))
 
 
-def _tokens(path: Path) -> list[str]:
+def _tokens(path: Path, what: str) -> list[str]:
     tokens = []
-    for number, line in enumerate(read_secret(path, _WHAT).split(b"\n"), 1):
+    for number, line in enumerate(read_secret(path, what).split(b"\n"), 1):
         token = line.strip()
         if not token or token.startswith(b"#"):
             continue
         if len(token) < SHORTEST_TOKEN:
             raise ConfigError(
-                f"{_WHAT} {path}: the token in line {number} has under {SHORTEST_TOKEN} characters; make one with: "
+                f"{what} {path}: the token in line {number} has under {SHORTEST_TOKEN} characters; make one with: "
                 "openssl rand -hex 32"
             )
         # As gRPC carries metadata: visible ASCII.
         if not all(0x21 <= byte <= 0x7E for byte in token):
-            raise ConfigError(f"{_WHAT} {path}: line {number} has characters that a token cannot have")
+            raise ConfigError(f"{what} {path}: line {number} has characters that a token cannot have")
         tokens.append(token.decode("ascii"))
     if not tokens:
-        raise ConfigError(f"{_WHAT} {path}: no token in it; make one with: openssl rand -hex 32 > {path}")
+        raise ConfigError(f"{what} {path}: no token in it; make one with: openssl rand -hex 32 > {path}")
     return tokens
