@@ -56,9 +56,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """Where the model is to live on each device that works and is allowed."""
+    """Where a model is to live on each device that works and is allowed."""
 
-    openers: Mapping[Device, Opener]
+    devices: Collection[Device]
+    openers: Callable[[Bundle], Mapping[Device, Opener]]
+    """How to open the model there; it raises BundleError when it does not have the precision."""
     gpu: str | None = None
     """The GPU and its driver in words, where another process has looked at it."""
 
@@ -80,7 +82,8 @@ def open_devices(
         DeviceError: `cuda` was asked for and cannot be had.
     """
     biasing = Biasing.of(bundle)
-    homes = Homes(recognizers(bundle, settings, biasing))
+    devices = _usable(settings)
+    homes = Homes(devices, lambda followed: _here(followed, settings, devices, biasing))
     return _open(bundle, settings, biasing, homes, max_queued=max_queued, tables=tables, idle_seconds={})
 
 
@@ -106,10 +109,12 @@ def _open(
     tables: Path | None,
     idle_seconds: Mapping[Device, float],
 ) -> Opened:
-    activity = Activity()
-    engines = {device: SharedEngine(opener, activity) for device, opener in homes.openers.items()}
-    wanted = identity(bundle, settings, engines, gpu=homes.gpu)
+    wanted = identity(bundle, settings, homes.devices, gpu=homes.gpu)
     calibration = None if tables is None else usable_calibration(tables, wanted)
+    # Measured on this machine, maybe in another precision than the manifest's record, and surely in this one.
+    followed = bundle if calibration is None else bundle.decoded_as(calibration.decoding)
+    activity = Activity()
+    engines = {device: SharedEngine(opener, activity) for device, opener in homes.openers(followed).items()}
     router = Router(
         engines,
         estimate=None if calibration is None else estimate_of(calibration),
@@ -138,7 +143,27 @@ def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | Non
         BundleError: the bundle does not have the precision.
         DeviceError: `cuda` was asked for and cannot be had.
     """
+    return _here(bundle, settings, _usable(settings), biasing)
+
+
+def _here(
+    bundle: Bundle, settings: DeviceSettings, devices: Collection[Device], biasing: Biasing | None
+) -> Factories:
+    """How to open the model on each of these devices in this process."""
     factories: dict[Device, Callable[[], Recognizer]] = {"cpu": _on_cpu(bundle, settings, biasing)}
+    if "cuda" in devices:
+        factories["cuda"] = partial(
+            Recognizer.open, bundle, device="cuda", precision=_precision(settings), biasing=biasing
+        )
+    return factories
+
+
+def _usable(settings: DeviceSettings) -> tuple[Device, ...]:
+    """The devices that work and that `settings` allow.
+
+    Raises:
+        DeviceError: `cuda` was asked for and cannot be had.
+    """
     if settings.choice != "cpu":
         try:
             probe("cuda")
@@ -147,10 +172,8 @@ def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | Non
                 raise
             log.info("no GPU is used: %s", error.reason)
         else:
-            factories["cuda"] = partial(
-                Recognizer.open, bundle, device="cuda", precision=_precision(settings), biasing=biasing
-            )
-    return factories
+            return ("cpu", "cuda")
+    return ("cpu",)
 
 
 def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -> Homes:
@@ -160,21 +183,36 @@ def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -
         BundleError: the bundle does not have the precision.
         DeviceError: `cuda` was asked for and cannot be had.
     """
-    openers: dict[Device, Opener] = {"cpu": _on_cpu(bundle, settings, biasing)}
+    # Said now: looking for the GPU takes a while.
+    bundle.precision_for("cpu", _precision(settings))
+
+    alone: tuple[Device, ...] = ("cpu",)
+
+    def on_cpu(followed: Bundle) -> Mapping[Device, Opener]:
+        return {"cpu": _on_cpu(followed, settings, biasing)}
+
     if settings.choice == "cpu":
-        return Homes(openers)
+        return Homes(alone, on_cpu)
     try:
         gpu = look_for_gpu(insist=settings.choice == "cuda")
     except DeviceError as error:
         if settings.choice == "cuda":
             raise
         log.info("no GPU is used: %s", error.reason)
-        return Homes(openers)
-    model = ModelToOpen(
-        bundle.path, sha256(bundle.path / MANIFEST), "cuda", settings.threads, _precision(settings)
-    )
-    openers["cuda"] = ChildHome(model, CHILD)
-    return Homes(openers, gpu)
+        return Homes(alone, on_cpu)
+
+    def on_both(followed: Bundle) -> Mapping[Device, Opener]:
+        model = ModelToOpen(
+            followed.path,
+            sha256(followed.path / MANIFEST),
+            "cuda",
+            settings.threads,
+            _precision(settings),
+            followed.manifest.decoding.get("cuda", {}),
+        )
+        return {**on_cpu(followed), "cuda": ChildHome(model, CHILD)}
+
+    return Homes((*alone, "cuda"), on_both, gpu)
 
 
 def look_for_gpu(*, insist: bool) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from parakeetd import engines
 from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.child import ModelToOpen
 from parakeetd.config import DeviceSettings
 from parakeetd.engines import Opened, identity, open_devices
 from parakeetd.errors import DeviceError
 from parakeetd.measure.background import BACKGROUND, Activity
 from parakeetd.model.bundle import EMBEDDED, Bundle
+from parakeetd.model.forms import Decoding, Form
+from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device
 from parakeetd.routing.calibration import Calibration, Point
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
@@ -62,6 +67,34 @@ def table(bundle: Bundle, settings: DeviceSettings, cpu: float, cuda: float) -> 
         Point(device, seconds, 1, per_second[device] * seconds) for device in BOTH for seconds in (0.5, 20.0)
     )
     return Calibration(identity(bundle, settings, BOTH), points, "2026-11-22T19:00:00+00:00")
+
+
+def test_the_decoder_is_the_one_that_was_fastest_on_this_machine(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = DeviceSettings(choice="cpu", threads=1)
+    fastest = {"1": Decoding("fused", 1, 2.0)}
+    points = (Point("cpu", 0.5, 1, 0.01), Point("cpu", 20.0, 1, 0.4))
+    here = Calibration(identity(bundle, settings, ["cpu"]), points, "2026-11-22T19:00:00", {"cpu": fastest})
+    elsewhere = replace(here, identity=replace(here.identity, processor="another"))
+    used: list[tuple[Form, ...]] = []
+    open_model = Recognizer.open
+
+    def noted(opened: Bundle, **settings: Any) -> Recognizer:
+        recognizer = open_model(opened, **settings)
+        used.append(recognizer.decoders.choice.forms)
+        return recognizer
+
+    monkeypatch.setattr(Recognizer, "open", noted)
+    for table in (here, elsewhere):
+        write_calibration(table_file(tmp_path, bundle.name), table)
+        assert open_devices(bundle, settings, max_queued=8, tables=tmp_path).close(PATIENCE_SECONDS)
+    assert used == [("fused",), ("steps",)]
+
+
+def test_a_child_is_told_what_decodes_fastest() -> None:
+    model = ModelToOpen(EMBEDDED, "5e1f", "cuda", 0, "fp16", {"1": Decoding("loop", 1, 2.5)})
+    assert ModelToOpen.of(json.loads(json.dumps(model.fields()))) == model
 
 
 def device_of(opened: Opened, seconds: float) -> Device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from parakeetd.errors import AudioError, BundleError, DecoderError, DeviceError,
 from parakeetd.model.biasing import MOST_KEPT
 from parakeetd.model.bundle import Precision
 from parakeetd.model.decoding import DecodeOptions
+from parakeetd.model.forms import Decoding
 from parakeetd.model.phrases import Boost
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Token, Transcript, Word
@@ -30,13 +31,16 @@ class ModelToOpen:
     device: Device
     threads: int
     precision: Precision | None
+    decoding: Mapping[str, Decoding] = field(default_factory=dict)
+    """What decodes fastest there, by batch size; empty: as the manifest says."""
 
     def fields(self) -> dict[str, Any]:
         return asdict(self) | {"bundle": str(self.bundle)}
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> ModelToOpen:
-        return cls(**{**fields, "bundle": Path(fields["bundle"])})
+        decoding = {size: Decoding(**item) for size, item in fields.get("decoding", {}).items()}
+        return cls(**{**fields, "bundle": Path(fields["bundle"]), "decoding": decoding})
 
 
 class PhraseLists:

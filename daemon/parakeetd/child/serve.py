@@ -49,6 +49,8 @@ def open_model(model: ModelToOpen) -> Engine:
     bundle = Bundle.read(model.bundle)
     if sha256(bundle.path / MANIFEST) != model.manifest_sha256:
         raise BundleError(bundle.path, "it was replaced after the daemon had read it; reload the daemon")
+    if model.decoding:
+        bundle = bundle.decoded_as({model.device: model.decoding})
     return Recognizer.open(bundle, device=model.device, threads=model.threads, precision=model.precision)
 
 

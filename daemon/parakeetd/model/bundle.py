@@ -190,6 +190,15 @@ class Bundle:
         except ValueError as error:
             raise BundleError(self.path, f"{MANIFEST}: {error}") from error
 
+    def decoded_as(self, record: Mapping[str, Mapping[str, Decoding]]) -> Bundle:
+        """The same bundle, with what was measured elsewhere in place of the manifest's `decoding`.
+
+        Args:
+            record: device -> batch size -> decoding; devices that it does not have keep the manifest's.
+        """
+        decoding = {**self.manifest.decoding, **record}
+        return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, decoding=decoding))
+
     def checked(self, names: Iterable[str]) -> list[Path]:
         """Paths of these files, after comparing the SHA-256 sums of each and of what a graph keeps its weights in.
 

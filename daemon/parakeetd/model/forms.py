@@ -1,6 +1,7 @@
 """The forms a model's transducer decoder comes in, and which of them serves a device and batch size.
 
-Which is fastest depends on the machine and the model, so convert measures and writes down what it found.
+Which is fastest depends on the machine and the model: convert measures and writes down what it found, and `parakeetd
+calibrate` does so for the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -64,6 +65,25 @@ class Choice:
         return tuple(form for form in FORMS if form in needed)
 
 
+def usual(device: str, rows: int) -> Decoding:
+    """What serves a batch size on a device on which nothing was measured."""
+    return Choice(DEFAULTS[device]).for_batch(rows)
+
+
+def check_record(device: str, record: Mapping[str, Decoding]) -> None:
+    """
+    Raises:
+        ValueError: a size or look-ahead is no positive number, or a form is none.
+    """
+    for size, decoding in record.items():
+        if not size.isdecimal() or int(size) < 1 or decoding.look_ahead < 1:
+            raise ValueError(
+                f"decoding.{device}: a batch of {size!r} with a look-ahead of {decoding.look_ahead}: both count from 1"
+            )
+        if decoding.form not in FORMS:
+            raise ValueError(f"decoding.{device}: {decoding.form!r} is no form of the decoder")
+
+
 def choose(record: Mapping[str, Mapping[str, Decoding]], device: str, has: Collection[Form]) -> Choice:
     """The choice for a device: what was measured there, or else `DEFAULTS`, or else a form that the model has.
 
@@ -76,11 +96,7 @@ def choose(record: Mapping[str, Mapping[str, Decoding]], device: str, has: Colle
     """
     if not has:
         raise ValueError("there is no transducer graph")
-    for size, decoding in record.get(device, {}).items():
-        if not size.isdecimal() or int(size) < 1 or decoding.look_ahead < 1:
-            raise ValueError(
-                f"decoding.{device}: a batch of {size!r} with a look-ahead of {decoding.look_ahead}: both count from 1"
-            )
+    check_record(device, record.get(device, {}))
     measured = {int(size): decoding for size, decoding in record.get(device, {}).items()}
     for by_batch in (measured, DEFAULTS[device]):
         if possible := {size: by_batch[size] for size in sorted(by_batch) if by_batch[size].form in has}:

@@ -10,12 +10,13 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import get_args
 
 from parakeetd.model.bundle import Precision
+from parakeetd.model.forms import Decoding, check_record
 from parakeetd.model.sessions import Device
 from parakeetd.routing.policy import Estimate, default_estimate
 
@@ -74,6 +75,9 @@ class Calibration:
     points: tuple[Point, ...]
     measured: str
     """When, as ISO 8601 in UTC."""
+    decoding: Mapping[str, Mapping[str, Decoding]] = field(default_factory=dict)
+    """What decodes fastest here: device -> batch size -> decoding, as a bundle's manifest has it. The times above were
+    taken with it. Devices that are not in it go by the manifest's."""
 
     def __post_init__(self) -> None:
         for device in self.devices:
@@ -91,6 +95,8 @@ class Calibration:
             if count > 1:
                 device, seconds, batch = place
                 raise ValueError(f"{device} has {count} times for {seconds:g} s in a batch of {batch}")
+        for name, record in self.decoding.items():
+            check_record(name, record)
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:
@@ -254,7 +260,10 @@ def merged(older: Calibration, newer: Calibration) -> Calibration:
         return newer
     points = tuple(point for point in older.points if point.device in {item.device for item in kept})
     identity = replace(newer.identity, devices=newer.identity.devices + kept)
-    return Calibration(identity, newer.points + points, newer.measured)
+    decoding: dict[str, Mapping[str, Decoding]] = {
+        item.device: older.decoding[item.device] for item in kept if item.device in older.decoding
+    }
+    return Calibration(identity, newer.points + points, newer.measured, {**newer.decoding, **decoding})
 
 
 def in_words(calibration: Calibration) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from parakeetd.errors import CalibrationError
 from parakeetd.model.bundle import PRECISIONS
+from parakeetd.model.forms import Decoding
 from parakeetd.routing.calibration import DEVICES, Calibration, DeviceIdentity, Identity, Point
 
 FORMAT = 1
@@ -81,7 +82,22 @@ def _parsed(raw: Any) -> Calibration:
     points = tuple(_record(Point, item) for item in raw["points"])
     if strange := {point.device for point in points} - set(DEVICES):
         raise ValueError(f"{sorted(strange)[0]!r} is no device")
-    return Calibration(identity, points, str(raw["measured"]))
+    decoding = {
+        device: {
+            size: _record(Decoding, _object(item, f"decoding.{device}.{size}"))
+            for size, item in _object(record, f"decoding.{device}").items()
+        }
+        for device, record in _object(raw.get("decoding", {}), "decoding").items()
+    }
+    if unknown := set(decoding) - set(DEVICES):
+        raise ValueError(f"{sorted(unknown)[0]!r} is no device")
+    return Calibration(identity, points, str(raw["measured"]), decoding)
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be an object, not {value!r}")
+    return value
 
 
 def _record(kind: Any, raw: Mapping[str, Any]) -> Any:
@@ -100,5 +116,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "Device": (str,),
+    "Form": (str,),
     "Precision": (str,),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from parakeetd.cli import calibrate
 from parakeetd.config import Paths
 from parakeetd.errors import DeviceError
 from parakeetd.measure.timing import Cell
+from parakeetd.model.forms import Decoding
 from parakeetd.model.sessions import Device
 from parakeetd.routing.calibration import Calibration
 from parakeetd.routing.calibration_file import read_calibration
@@ -38,7 +39,11 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
             cell.audio_seconds * 0.105 if cell.device == "cpu" else 0.2 + cell.audio_seconds * 0.005
         )
 
+    def measured(bundle: object, devices: Sequence[Device], **_: object) -> dict[str, dict[str, Decoding]]:
+        return {device: {"1": Decoding("loop", 1, 2.0)} for device in devices}
+
     monkeypatch.setattr(calibrate, "recognizers", recognizers)
+    monkeypatch.setattr(calibrate, "measure_decoding", measured)
     monkeypatch.setattr(calibrate, "Timed", timed)
 
 
@@ -59,6 +64,7 @@ def test_the_embedded_model_is_measured_and_the_daemon_goes_by_it(
     assert f"drawn in {table.with_suffix('.svg')}" in outcome.out
     assert table.with_suffix(".svg").read_bytes().startswith(b"<?xml")
     assert stored(table).devices == ("cpu",)
+    assert list(stored(table).decoding["cpu"]) == ["1", "4", "8"]
     with served("--listen", "127.0.0.1:0", "--device", "cpu", env=env) as daemon:
         assert any(f"only cpu was measured ({table})" in line for line in daemon.said)
 
@@ -87,6 +93,17 @@ def test_json_holds_everything(parakeetd: Command, two_devices: None, table: Pat
     assert len(found["points"]) == len(stored(table).points)
 
 
+def test_what_decodes_fastest_here_is_kept_and_printed(
+    parakeetd: Command, two_devices: None, table: Path
+) -> None:
+    outcome = parakeetd("calibrate")
+    assert "decoder on cpu, 20 s of speech: loop 2.0 ms for 1" in outcome.out.splitlines()
+    assert stored(table).decoding == {
+        "cpu": {"1": Decoding("loop", 1, 2.0)},
+        "cuda": {"1": Decoding("loop", 1, 2.0)},
+    }
+
+
 def test_the_plot_goes_where_it_is_wanted(
     parakeetd: Command, two_devices: None, tmp_path: Path, table: Path
 ) -> None:
@@ -113,6 +130,7 @@ def test_measuring_one_device_keeps_the_times_of_the_other(
     parakeetd("calibrate", "--device", "cuda", "--seconds", "5")
     assert stored(table).devices == ("cpu", "cuda")
     assert [point for point in stored(table).points if point.device == "cuda"] != gpu
+    assert set(stored(table).decoding) == {"cpu", "cuda"}
 
 
 def test_times_of_another_machine_are_not_kept(parakeetd: Command, two_devices: None, table: Path) -> None:

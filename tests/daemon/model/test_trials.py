@@ -14,7 +14,7 @@ from parakeetd.errors import BundleError
 from parakeetd.model import trials
 from parakeetd.model.bundle import EMBEDDED, Bundle, parse_manifest, write_manifest
 from parakeetd.model.forms import Decoding
-from parakeetd.model.trials import LOOK_AHEADS, measure_forms, usable_devices
+from parakeetd.model.trials import LOOK_AHEADS, clearly_fastest, measure_forms, usable_devices
 
 
 def test_the_cpu_is_always_usable() -> None:
@@ -32,13 +32,26 @@ def test_what_was_measured_is_followed(clips: dict[str, Clip], tmp_path: Path) -
 
 
 def test_the_fastest_is_taken(monkeypatch: pytest.MonkeyPatch, clips: dict[str, Clip]) -> None:
-    def scripted(runs, rounds):  # type: ignore[no-untyped-def]
+    def scripted(runs, rounds, patience):  # type: ignore[no-untyped-def]
         return {d: 0.001 if d == Decoding("steps", 2) else 0.002 for d in runs}
 
-    monkeypatch.setattr(trials, "_medians", scripted)
+    monkeypatch.setattr(trials, "_least", scripted)
     samples = read_audio(clips["digits"].path)
     measured = measure_forms(Bundle.read(EMBEDDED), "cpu", samples, batches=(1,))
     assert measured == {"1": Decoding("steps", 2, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("usual", "best"),
+    [(1.09, Decoding("steps", 4)), (1.2, Decoding("loop")), (None, Decoding("loop"))],
+)
+def test_what_serves_unmeasured_is_kept_unless_another_form_is_clearly_faster(
+    usual: float | None, best: Decoding
+) -> None:
+    seconds = {Decoding("loop"): 1.0, Decoding("steps", 1): 1.05}
+    if usual is not None:
+        seconds[Decoding("steps", 4)] = usual
+    assert clearly_fastest(seconds, Decoding("steps", 4)) == best
 
 
 def test_a_model_without_graphs_of_ours_is_measured_with_nemos(clips: dict[str, Clip]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parakeetd.errors import CalibrationError
+from parakeetd.model.forms import Decoding
 from parakeetd.routing.calibration import Calibration, DeviceIdentity, Identity, Point
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
 
@@ -50,6 +52,41 @@ def test_a_table_replaces_the_one_before(path: Path) -> None:
     newer = Calibration(MACHINE, TABLE.points[:2], "2026-11-23T00:00:00+00:00")
     write_calibration(path, newer)
     assert read_calibration(path) == newer
+
+
+def test_what_decodes_fastest_is_written_and_read(path: Path) -> None:
+    decoding = {"cpu": {"1": Decoding("steps", 4, 3.5), "8": Decoding("loop", 1, 11.25)}, "cuda": {}}
+    table = replace(TABLE, decoding=decoding)
+    write_calibration(path, table)
+    assert read_calibration(path) == table
+
+
+def test_a_table_from_before_decoding_was_measured_is_read(path: Path) -> None:
+    write_calibration(path, TABLE)
+    raw = json.loads(path.read_text())
+    del raw["decoding"]
+    path.write_text(json.dumps(raw))
+    assert read_calibration(path) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("decoding", "named"),
+    [
+        ([], "decoding must be an object"),
+        ({"cpu": 1}, "decoding.cpu must be an object"),
+        ({"cpu": {"1": []}}, "decoding.cpu.1 must be an object"),
+        ({"tpu": {}}, "'tpu' is no device"),
+        ({"cpu": {"1": {"form": 1, "look_ahead": 1, "milliseconds": 1.0}}}, "form must not be 1"),
+        ({"cpu": {"1": {"form": "magic", "look_ahead": 1, "milliseconds": 1.0}}}, "'magic' is no form"),
+        ({"cpu": {"1": {"form": "steps", "look_ahead": 0, "milliseconds": 1.0}}}, "both count from 1"),
+        ({"cpu": {"few": {"form": "steps", "look_ahead": 1, "milliseconds": 1.0}}}, "both count from 1"),
+    ],
+)
+def test_a_record_of_decoding_that_cannot_be_is_named(path: Path, decoding: object, named: str) -> None:
+    write_calibration(path, TABLE)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoding": decoding}))
+    with pytest.raises(CalibrationError, match=named):
+        read_calibration(path)
 
 
 def test_no_file_is_no_table(path: Path) -> None:
