@@ -31,11 +31,15 @@ MOST_SAMPLES = 40_000
 MEMORY_SIGNAL = signal.SIGUSR1
 """The next batch finds no memory, whatever it is."""
 
+LATE_SECONDS = 8.0
+"""What a GPU with a large model takes to open."""
+
 GPU = "a stand-in for a GPU, driver for CUDA 13.0"
 
 
 def command(kind: str) -> tuple[str, ...]:
-    """What starts a child of a kind: `fake`, `model`, and those that do not open: `broken`, `slow`, `stubborn`."""
+    """What starts a child of a kind: `fake`, `model`, and `late`, which is `model` after a while, and those that do not
+    open: `broken`, `slow`."""
     return (sys.executable, str(Path(__file__)), kind)
 
 
@@ -73,7 +77,9 @@ def _open(model: ModelToOpen) -> Engine:
         raise BundleError(model.bundle, "encoder-model.onnx does not match its SHA-256 sum: it is damaged")
     if kind == "slow":
         time.sleep(3600)
-    if kind == "model":
+    if kind == "late":
+        time.sleep(LATE_SECONDS)
+    if kind in ("model", "late"):
         return Faulty(open_model(replace(model, device="cpu", threads=1)))
     return Faulty(FakeEngine())
 

@@ -26,7 +26,8 @@ def stand_in(kind: str) -> None:
     vars(engines)["driver_is_installed"] = lambda: True
     vars(engines)["Router"] = partial(Router, retry_seconds=RETRY_SECONDS)
     schedule.HUNG_SECONDS = HUNG_SECONDS
-    vars(home)["OPENING_PATIENCE_SECONDS"] = OPENING_PATIENCE_SECONDS
+    if kind == "model":
+        vars(home)["OPENING_PATIENCE_SECONDS"] = OPENING_PATIENCE_SECONDS
 
 
 if __name__ == "__main__":
