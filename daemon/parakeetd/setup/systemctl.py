@@ -103,7 +103,7 @@ class Manager:
         said = " ".join(done.stderr.split())
         if call[0] in ("start", "restart"):
             raise NotReady(
-                f"the service did not become ready; look at: {self.words(('status', UNIT))} ({said.partition(' See ')[0]})"
+                f"the service did not become ready ({said.partition(' See ')[0]}); see: {self.words(('status', UNIT))}"
             )
         raise SetupError(f"{self.words(call)} failed: {said}")
 
