@@ -1,25 +1,26 @@
-"""The daemon: build, start, serve, drain."""
+"""The daemon: build, start, serve, reload, drain."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
-from parakeetd.config import Config, Paths, TextSettings, default_model, watchdog_seconds
-from parakeetd.engines import serve_devices
-from parakeetd.model.bundle import EMBEDDED, TOKENS, Bundle, find_bundle, installed_names
-from parakeetd.model.decoding import decoders_of
-from parakeetd.model.tokens import Vocabulary
+from parakeetd.audio.sources.microphone import Microphone
+from parakeetd.audio.sources.pulse import PulseServer
+from parakeetd.config import Config, MicrophoneSettings, Paths, watchdog_seconds
+from parakeetd.dictation import Dictation, Microphones
+from parakeetd.errors import ParakeetError
 from parakeetd.rpc.server import RpcServer
-from parakeetd.session import ServedModel, Sessions
-from parakeetd.session.stream import MAX_UNDER_WAY
+from parakeetd.session import Sessions
+from parakeetd.steward import Steward
 from parakeetd.supervision import Supervised, supervise
-from parakeetd.text import HouseStyle, read_tables
 
 log = logging.getLogger(__name__)
 
@@ -34,96 +35,169 @@ class Daemon:
     """Everything that `parakeetd serve` runs. Use it as an asynchronous context manager: entered it serves, left it has
     answered what it accepted and is gone."""
 
-    def __init__(self, config: Config, paths: Paths) -> None:
-        self._config = config
-        self._paths = paths
-        self._server: RpcServer | None = None
+    def __init__(
+        self,
+        config: Config,
+        paths: Paths,
+        *,
+        read: Callable[[], Config] | None = None,
+        configuration: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            config: to start with.
+            read: reads the configuration for a reload; without it a reload finds the same again.
+            configuration: the file that it reads, for people.
+
+        Raises:
+            ConfigError, ListenError: the configuration cannot be used.
+        """
+        self._sessions = Sessions((), config.sessions)
+        self.steward = Steward(
+            config,
+            paths,
+            self._sessions,
+            read=read or (lambda: config),
+            configuration=configuration,
+            addresses=lambda: self.addresses,
+        )
+        self.dictation = Dictation(self._sessions, _microphones(config.microphone), self.steward.house)
+        self._server = RpcServer(
+            self._sessions,
+            config.server.listen or paths.default_listen,
+            self.steward.house,
+            self.steward,
+            dictation=self.dictation,
+            access=config.access,
+            limits=config.calls,
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens."""
-        return self._server.addresses if self._server else ()
+        return self._server.addresses
 
     @property
     def routers(self) -> tuple[Supervised, ...]:
         """What computes, while it serves."""
-        return (self._opened.router,)
+        return self.steward.routers
 
     async def __aenter__(self) -> Daemon:
         """
         Raises:
             ModelNotFound, BundleError, DeviceError, ConfigError, ListenError: it cannot start; nothing is left open.
         """
-        config = self._config
-        house = _house_style(config.text)
-        bundle = self._bundle()
-        with ExitStack() as undo:
-            room = config.server.max_streams * MAX_UNDER_WAY
-            # Loading takes seconds for a large model; a signal that comes meanwhile is still heard.
-            self._opened = await asyncio.to_thread(
-                serve_devices, bundle, config.device, max_queued=room, tables=self._paths.calibration
-            )
-            undo.callback(self._opened.close, CLOSE_SECONDS)
-            served = ServedModel(
-                bundle.name,
-                bundle.manifest.languages,
-                self._opened.router,
-                decoders_of(bundle.manifest.architecture),
-                Vocabulary.read(bundle.path / TOKENS).has_punctuation,
-                self._opened.biasing,
-            )
-            addresses = config.server.listen or self._paths.default_listen
-            self._server = RpcServer(Sessions((served,), config.sessions), addresses, house)
-            await self._server.start()
-            undo.pop_all()
-        devices = ", ".join(report.device for report in self._opened.router.devices())
-        log.info("serving model %s on %s", bundle.name, devices)
-        if self._opened.measuring is not None:
-            self._opened.measuring.start()
+        # An address that is in use is told at once, and who looks meanwhile is told that the model is being loaded.
+        await self._server.start(ready=False)
+        try:
+            await self.steward.begin()
+        except BaseException:
+            await self._end(0.0, 0.0)
+            raise
+        self.steward.watch(self._changed)
+        self.dictation.keep_ready()
+        await self._server.be_ready()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        if self._server is not None:
-            await self._server.drain(self._config.server.drain_seconds, FLUSH_SECONDS)
-        if not await asyncio.to_thread(self._opened.close, CLOSE_SECONDS):
+        await self._end(self.steward.config.server.drain_seconds, FLUSH_SECONDS)
+
+    async def _end(self, grace_seconds: float, flush_seconds: float) -> None:
+        # The microphone first: nobody expects to be heard by a daemon that ends.
+        await self.dictation.close(flush_seconds)
+        await self._server.drain(grace_seconds, flush_seconds)
+        if not await self.steward.close(CLOSE_SECONDS):
             log.warning("a device did not finish its segment in time; it is abandoned")
 
-    def _bundle(self) -> Bundle:
-        installed = installed_names(self._paths.models)
-        bundle = find_bundle(self._config.model.name or default_model(installed), self._paths.models)
-        if bundle.path == EMBEDDED:
-            log.info(
-                "serving the embedded demo model, which knows letters, digits and short commands; "
-                "for a full one: pip install 'parakeetd[convert]' && parakeetd-convert list"
-            )
-        return bundle
+    async def awake(self) -> None:
+        """The machine has slept."""
+        self.dictation.wake()
+
+    def _changed(self) -> None:
+        self._server.use_house(self.steward.house)
+        self.dictation.house = self.steward.house
 
 
-def _house_style(settings: TextSettings) -> HouseStyle:
-    return HouseStyle(
-        read_tables(settings.commands_file, settings.profanity_file),
-        commands=bool(settings.commands),
-        always_punctuation=settings.punctuation == "always",
-    )
+def _microphones(settings: MicrophoneSettings) -> Microphones:
+    """None of them is open yet."""
+    server, ring = PulseServer(), settings.ring_ms / 1000
+    return Microphones(lambda device: Microphone(server, device, ring_seconds=ring), settings.device)
 
 
-async def run(config: Config, paths: Paths, *, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal does not wait for streams.
+async def run(
+    config: Config,
+    paths: Paths,
+    *,
+    read: Callable[[], Config] | None = None,
+    configuration: Path | None = None,
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal does not wait for streams. SIGHUP reads the configuration again.
 
     Args:
+        config: to start with.
+        read: reads the configuration again.
+        configuration: the file that it reads, for people.
         say: told in lines where it listens and that it is ready.
     """
-    stop = _stop_signal()
-    notifier = SystemdNotifier()
-    async with Daemon(config, paths) as daemon:
+    stop, hangup = _stop_signal(), _hangup_signal()
+    systemd = SystemdNotifier()
+    daemon = Daemon(config, paths, read=read, configuration=configuration)
+    steward = daemon.steward
+    systemd.notify(f"STATUS={steward.summary()}")
+    async with daemon:
         for address in daemon.addresses:
             say(f"listening on {address}")
         say("ready")
-        notifier.notify("READY=1")
-        async with supervise(lambda: daemon.routers, notifier.notify, watchdog_seconds=watchdog_seconds()):
-            await stop.wait()
+        systemd.notify(f"READY=1\nSTATUS={steward.summary()}")
+        steward.watch(lambda: systemd.notify(f"STATUS={steward.summary()}"))
+
+        def notify(line: str) -> None:
+            # Devices come and go by themselves: each sign of life says how it stands.
+            systemd.notify(f"{line}\nSTATUS={steward.summary()}")
+
+        with _reloading(steward, hangup, systemd):
+            async with supervise(
+                lambda: daemon.routers,
+                notify,
+                watchdog_seconds=watchdog_seconds(),
+                asleep=daemon.dictation.sleep,
+                awake=daemon.awake,
+            ):
+                await stop.wait()
         say("finishing")
-        notifier.notify("STOPPING=1")
+        systemd.notify(f"STOPPING=1\nSTATUS=finishing, {steward.standing().streams} streams are open")
+
+
+@contextmanager
+def _reloading(steward: Steward, hangup: asyncio.Event, systemd: SystemdNotifier) -> Iterator[None]:
+    """Reload at each SIGHUP, meanwhile."""
+
+    async def reload() -> None:
+        while await hangup.wait():
+            hangup.clear()
+            # As systemd's Type=notify-reload wants to have it.
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                await steward.reload()
+            except ParakeetError:
+                log.debug("the steward has told why")
+            except Exception:
+                log.exception("the reload failed, all goes on as before")
+            systemd.notify(f"READY=1\nSTATUS={steward.summary()}")
+
+    task = asyncio.create_task(reload(), name="parakeetd-reload")
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _hangup_signal() -> asyncio.Event:
+    """An event that SIGHUP sets."""
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    return hangup
 
 
 def _stop_signal() -> asyncio.Event:

@@ -16,6 +16,7 @@ from parakeetd import app
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
 from parakeetd.errors import InputError, ListenError
+from parakeetd.rpc.access import Access, check_exposure
 from parakeetd.rpc.address import parse_address
 
 
@@ -28,8 +29,13 @@ from parakeetd.rpc.address import parse_address
     "--listen",
     multiple=True,
     metavar="ADDR",
-    help="HOST:PORT on this machine or unix:PATH; may be repeated; port 0 takes a free one. "
-    "Default: 127.0.0.1:50051 and unix:$XDG_RUNTIME_DIR/parakeetd/parakeetd.sock.",
+    help="HOST:PORT or unix:PATH; may be repeated; port 0 takes a free one. What other machines reach needs TLS "
+    "or a token. Default: 127.0.0.1:50051 and unix:$XDG_RUNTIME_DIR/parakeetd/parakeetd.sock.",
+)
+@click.option(
+    "--insecure-remote",
+    is_flag=True,
+    help="Let other machines connect without TLS and without a token: whoever reaches the port can use it.",
 )
 def command(
     config_file: Path | None,
@@ -37,8 +43,9 @@ def command(
     models: Path | None,
     device: str | None,
     listen: tuple[str, ...],
+    insecure_remote: bool,
 ) -> None:
-    """Serve speech recognition over gRPC until SIGTERM or Ctrl-C.
+    """Serve speech recognition over gRPC until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
 
     NVIDIA Riva clients work against it unmodified. A flag overrides the configuration file. When it says
     "ready" on stderr, it is; the lines before say where it listens and what it serves.
@@ -56,8 +63,16 @@ def command(
     paths = Paths.from_environment()
     if models:
         paths = replace(paths, models=models)
-    config = _overridden(read_config(config_file, paths), model, device, listen)
-    asyncio.run(app.run(config, paths, say=_say))
+
+    def read() -> Config:
+        config = _overridden(read_config(config_file, paths), model, device, listen, insecure_remote)
+        _check_addresses(config.server.listen, config.access)
+        return config
+
+    file = config_file or paths.config_file
+    asyncio.run(
+        app.run(read(), paths, read=read, configuration=file.absolute() if file.exists() else None, say=_say)
+    )
 
 
 def _say(line: str) -> None:
@@ -68,16 +83,27 @@ def _say(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def _overridden(config: Config, model: str | None, device: str | None, listen: tuple[str, ...]) -> Config:
+def _overridden(
+    config: Config, model: str | None, device: str | None, listen: tuple[str, ...], insecure_remote: bool
+) -> Config:
     if model:
         config = replace(config, model=replace(config.model, name=model))
     if device:
         config = replace(config, device=replace(config.device, choice=cast(DeviceChoice, device)))
+    server = config.server
+    if insecure_remote:
+        server = replace(server, insecure_remote=True)
     if listen:
-        for address in listen:
-            try:
-                parse_address(address)
-            except ListenError as error:
-                raise InputError(str(error)) from error
-        config = replace(config, server=replace(config.server, listen=listen))
-    return config
+        _check_addresses(listen, None)
+        server = replace(server, listen=listen)
+    return replace(config, server=server)
+
+
+def _check_addresses(listen: tuple[str, ...], access: Access | None) -> None:
+    """Before a model is loaded for nothing."""
+    try:
+        addresses = [parse_address(address) for address in listen]
+        if access is not None:
+            check_exposure(addresses, access)
+    except ListenError as error:
+        raise InputError(str(error)) from error

@@ -161,6 +161,11 @@ class Router:
             self._schedule.use_estimate(estimate)
             self._changed.notify_all()
 
+    def make_room(self, max_queued: int) -> None:
+        """From now on so many segments may wait."""
+        with self._changed:
+            self._schedule.max_queued = max_queued
+
     def submit(
         self,
         samples: Samples,

@@ -116,7 +116,8 @@ class Schedule(Generic[P]):
         """Devices whose run was given up, for the caller to end it if it can; likewise."""
         self._threshold_seconds = threshold_seconds
         self._limits = dict(limits)
-        self._max_queued = max_queued
+        self.max_queued = max_queued
+        """Pieces that may wait."""
         self._retry_seconds = retry_seconds
         self._idle_seconds = dict(idle_seconds or {})
         self._records: dict[Device, _Record[P]] = {
@@ -143,7 +144,7 @@ class Schedule(Generic[P]):
         self._forget_gone()
         if not piece.final and piece.stream is not None:
             self._supersede(piece)
-        if len(self.waiting) >= self._max_queued and not self._make_room(piece):
+        if len(self.waiting) >= self.max_queued and not self._make_room(piece):
             return
         if piece.final:
             gap = min(max(now - self._last_final, 1e-4), 1.0)
@@ -431,7 +432,7 @@ class Schedule(Generic[P]):
         interims = [other for other in self.waiting if not other.final]
         if not interims:
             raise Overloaded(
-                f"{len(self.waiting)} segments are waiting, the limit is {self._max_queued}; try again later"
+                f"{len(self.waiting)} segments are waiting, the limit is {self.max_queued}; try again later"
             )
         self._drop([min(interims, key=lambda other: other.since)], "a final needed its place")
         return True

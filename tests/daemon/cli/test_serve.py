@@ -62,7 +62,7 @@ def test_it_says_where_it_listens_what_it_serves_and_that_it_is_ready(
         assert not tcp.endswith(":0")
         assert unix == f"unix:{path}"
         assert any("embedded demo model" in line and "parakeetd-convert list" in line for line in daemon.said)
-        assert "serving model demo on cpu" in " ".join(daemon.said)
+        assert "serving model demo on CPU" in " ".join(daemon.said)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert daemon.end() == 0
     assert not path.exists()
@@ -118,7 +118,7 @@ def test_flags_come_before_the_configuration(env: dict[str, str], tmp_path: Path
     config = written(tmp_path, '[server]\nlisten = ["127.0.0.1:1"]\n[model]\nname = "nope"\n')
     with served("--config", config, *FREE, "--model", "mine", "--models", models, env=env) as daemon:
         assert len(daemon.addresses) == 1
-        assert "serving model demo on cpu" in " ".join(daemon.said)
+        assert "serving model demo on CPU" in " ".join(daemon.said)
 
 
 def test_the_users_configuration_is_read(env: dict[str, str], tmp_path: Path) -> None:
