@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+import stand_in_child
 from parakeetd import engines
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.child import ModelToOpen
 from parakeetd.config import DeviceSettings
-from parakeetd.engines import Opened, identity, open_devices
-from parakeetd.errors import DeviceError
+from parakeetd.engines import Opened, identity, open_devices, serve_devices
+from parakeetd.errors import BundleError, DeviceError
 from parakeetd.measure.background import BACKGROUND, Activity
 from parakeetd.model.bundle import EMBEDDED, Bundle
 from parakeetd.model.forms import Decoding, Form
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device
+from parakeetd.routing import DeviceReport
 from parakeetd.routing.calibration import Calibration, Point
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
 from parakeetd.routing.fake import FakeEngine
+from parakeetd.routing.schedule import Step
 
 BOTH: Sequence[Device] = ("cpu", "cuda")
 PATIENCE_SECONDS = 30.0
@@ -223,3 +228,114 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(
     engines._use_measured(opened[0].router, wanted, tmp_path / "file", points)
     assert "cannot be written" in caplog.text
     assert "until the daemon ends" in caplog.text
+
+
+@pytest.fixture
+def gpu_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine where another process finds a GPU."""
+    monkeypatch.setattr(engines, "driver_is_installed", lambda: True)
+    monkeypatch.setattr(engines, "CHILD", stand_in_child.command("fake"))
+
+
+def engine_of(opened: Opened, device: Device) -> DeviceReport:
+    return next(report for report in opened.router.devices() if report.device == device)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_daemon_uses_the_gpu_from_another_process_and_never_touches_it(
+    bundle: Bundle, opened: list[Opened], gpu_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(*_: object) -> None:
+        raise AssertionError("the daemon looked at the GPU itself")
+
+    monkeypatch.setattr(engines, "probe", touched)
+    monkeypatch.setattr("parakeetd.measure.machine.installed_driver", touched)
+    opened.append(serve_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert (engine_of(opened[0], "cuda").engine, engine_of(opened[0], "cuda").pid) == ("closed", None)
+    opened[0].router.open("cuda")
+    assert engine_of(opened[0], "cuda").pid is not None
+    assert engine_of(opened[0], "cpu").pid is None
+    assert device_of(opened[0], 10.0) == "cuda"
+
+
+def test_a_daemon_that_insists_on_the_gpu_has_it_open_at_once(
+    bundle: Bundle, opened: list[Opened], gpu_process: None
+) -> None:
+    opened.append(serve_devices(bundle, DeviceSettings(choice="cuda"), max_queued=8))
+    assert engine_of(opened[0], "cuda").engine == "open"
+    assert engine_of(opened[0], "cpu").engine == "closed"
+    assert device_of(opened[0], 0.5) == "cuda"
+
+
+def test_a_daemon_that_insists_on_a_gpu_that_does_not_open_does_not_start(
+    bundle: Bundle, gpu_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "CHILD", stand_in_child.command("broken"))
+    before = threading.active_count()
+    with pytest.raises(BundleError, match="SHA-256"):
+        serve_devices(bundle, DeviceSettings(choice="cuda"), max_queued=8)
+    until(lambda: threading.active_count() <= before)
+
+
+def test_a_daemon_without_a_driver_starts_no_process(
+    bundle: Bundle, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(engines, "driver_is_installed", lambda: False)
+    monkeypatch.setattr(engines, "CHILD", ("/nonexistent",))
+    opened.append(serve_devices(bundle, DeviceSettings(), max_queued=8))
+    assert [report.device for report in opened[0].router.devices()] == ["cpu"]
+    assert "no GPU is used: NVIDIA's driver (libcuda.so.1) is not installed" in caplog.text
+
+
+def test_a_quiet_daemon_measures_the_gpu_through_its_process(
+    bundle: Bundle,
+    opened: list[Opened],
+    gpu: None,
+    gpu_process: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = threading.Event()
+
+    def write(path: Path, calibration: Calibration) -> None:
+        write_calibration(path, calibration)
+        written.set()
+
+    monkeypatch.setattr(engines, "write_calibration", write)
+    monkeypatch.setattr(engines, "Activity", lambda: Activity(quiet_seconds=0.0))
+    opened.append(serve_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
+    assert opened[0].measuring is not None
+    opened[0].measuring.start()
+    assert written.wait(PATIENCE_SECONDS)
+    found = read_calibration(table_file(tmp_path, bundle.name))
+    assert found is not None
+    on_gpu = found.identity.of("cuda")
+    assert on_gpu is not None
+    assert on_gpu.hardware == stand_in_child.GPU
+    assert {point.seconds for point in found.points if point.device == "cuda"} == set(BACKGROUND.lengths)
+    # Its worker knows that it is open, and will have it leave.
+    assert engine_of(opened[0], "cuda").engine == "open"
+
+
+def test_a_model_in_the_daemons_memory_leaves_and_comes_back(bundle: Bundle, opened: list[Opened]) -> None:
+    settings = DeviceSettings(choice="cpu", threads=1, cpu_idle_seconds=0.2)
+    opened.append(serve_devices(bundle, settings, max_queued=8))
+    until(lambda: engine_of(opened[0], "cpu").engine == "closed")
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Recognizer)]
+    assert device_of(opened[0], 1.0) == "cpu"
+    assert engine_of(opened[0], "cpu").openings == 2
+
+
+def test_without_idle_times_everything_stays(bundle: Bundle, opened: list[Opened], gpu_process: None) -> None:
+    settings = DeviceSettings(gpu_idle_seconds=0.0)
+    opened.append(serve_devices(bundle, settings, max_queued=8))
+    opened[0].router.open("cuda")
+    schedule = opened[0].router._schedule
+    assert schedule.step("cpu", 1e9) == schedule.step("cuda", 1e9) == Step()
