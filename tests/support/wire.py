@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.rpc import RpcServer
+from parakeetd.session import Client as Holder
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
@@ -112,11 +113,20 @@ class WatchedSessions(Sessions):
         self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it holds; it is looked at when a stream begins, reads or ends, and when a drain begins."""
+        """Wait until it holds; it is looked at when a stream comes, begins, reads or ends, and when a drain begins."""
         async with asyncio.timeout(10):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+    @contextmanager
+    def place(self, client: Holder) -> Iterator[None]:
+        try:
+            with super().place(client):
+                self._changed.set()
+                yield
+        finally:
+            self._changed.set()
 
     async def stream(
         self,

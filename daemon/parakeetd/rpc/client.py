@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import grpc
 import numpy as np
@@ -57,22 +60,28 @@ async def stream_file(
         CallFailed: the server is not there, or answers with an error.
     """
     samples = await asyncio.to_thread(read_audio, path)
-    async with reach.aio_channel(address) as channel:
-        stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
-        call = stub.StreamingRecognize(
-            _requests(samples, real_time=real_time), metadata=reach.metadata or None
+    clock, left = asyncio.get_running_loop(), threading.Event()
+    # gRPC's client for asyncio loses the status of a call that ends while it is still sending, and with it the reason.
+    with ThreadPoolExecutor(1) as reader, reach.channel(address) as channel:
+        call = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize(
+            _requests(samples, left, real_time=real_time), metadata=reach.metadata or None
         )
         try:
-            async for response in call:
+            while (response := await clock.run_in_executor(reader, next, call, None)) is not None:
                 for result in response.results:
                     yield Line(result.alternatives[0].transcript.strip(), result.is_final)
-        except grpc.aio.AioRpcError as error:
-            raise CallFailed(f"server {address}: {error.code().name}: {error.details()}") from error
+        except grpc.RpcError as error:
+            # What is raised is the call as well, which its annotations do not know.
+            ended = cast("grpc.Call", error)
+            raise CallFailed(f"server {address}: {ended.code().name}: {ended.details()}") from error
         finally:
+            left.set()
             call.cancel()
 
 
-async def _requests(samples: Samples, *, real_time: bool) -> AsyncIterator[asr.StreamingRecognizeRequest]:
+def _requests(
+    samples: Samples, left: threading.Event, *, real_time: bool
+) -> Iterator[asr.StreamingRecognizeRequest]:
     config = asr.RecognitionConfig(
         encoding=audio.LINEAR_PCM,
         sample_rate_hertz=SAMPLE_RATE,
@@ -83,12 +92,12 @@ async def _requests(samples: Samples, *, real_time: bool) -> AsyncIterator[asr.S
         streaming_config=asr.StreamingRecognitionConfig(config=config, interim_results=True)
     )
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    clock = asyncio.get_running_loop()
-    begun = clock.time()
+    begun = time.monotonic()
     size = round(CHUNK_SECONDS * SAMPLE_RATE)
     for at in range(0, len(pcm), size):
         chunk = pcm[at : at + size]
-        if real_time:
-            # A microphone hands over a chunk when its last sample has been heard.
-            await asyncio.sleep(max(0.0, begun + (at + len(chunk)) / SAMPLE_RATE - clock.time()))
+        # A microphone hands over a chunk when its last sample has been heard.
+        due = begun + (at + len(chunk)) / SAMPLE_RATE if real_time else 0.0
+        if left.wait(max(0.0, due - time.monotonic())):
+            return
         yield asr.StreamingRecognizeRequest(audio_content=chunk.tobytes())

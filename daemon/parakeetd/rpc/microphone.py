@@ -8,6 +8,7 @@ from typing import Any, Final
 import grpc
 
 from parakeetd import dictation as said
+from parakeetd.audio.level import Level
 from parakeetd.dictation import Dictation, Event, Interim, Loudness, Phase, State
 from parakeetd.errors import MicrophoneError
 from parakeetd.rpc.status import ErrorsAnswered
@@ -104,3 +105,33 @@ def event_message(event: Event) -> control.WatchResponse:
                 session=event.session, text=event.text, added=event.added, start=event.start, end=event.end
             )
             return control.WatchResponse(final=final)
+
+
+def read_state(message: control.MicrophoneState) -> State:
+    """The reverse of `state_message`."""
+    named = {number: phase for phase, number in _PHASES.items()}
+    return State(
+        # A newer daemon may know phases that this client does not; what is not closed is on.
+        named.get(message.phase, "listening"),
+        message.session,
+        message.device,
+        message.title,
+        message.muted,
+        message.problem,
+    )
+
+
+def read_event(message: control.WatchResponse) -> Event | None:
+    """The reverse of `event_message`; None for one that this client does not know."""
+    match message.WhichOneof("event"):
+        case "state":
+            return read_state(message.state)
+        case "level":
+            return Loudness(Level(message.level.rms_db, message.level.peak_db))
+        case "interim":
+            return Interim(message.interim.session, message.interim.text, message.interim.stability)
+        case "final":
+            final = message.final
+            return said.Final(final.session, final.text, final.added, final.start, final.end)
+        case _:
+            return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,17 +34,17 @@ class Reach:
         """To be sent with each call."""
         return bearer(self.token) if self.token else ()
 
-    def channel(self, address: str) -> grpc.Channel:
-        """To `HOST:PORT` or `unix:PATH`, as gRPC writes it."""
+    def channel(self, address: str, options: Sequence[tuple[str, str | int]] = ()) -> grpc.Channel:
+        """To `HOST:PORT` or `unix:PATH`, as gRPC writes it, with more of gRPC's options."""
         if (credentials := self._credentials(address)) is None:
-            return grpc.insecure_channel(address, options=self._options())
-        return grpc.secure_channel(address, credentials, options=self._options())
+            return grpc.insecure_channel(address, options=self._options(options))
+        return grpc.secure_channel(address, credentials, options=self._options(options))
 
-    def aio_channel(self, address: str) -> grpc.aio.Channel:
+    def aio_channel(self, address: str, options: Sequence[tuple[str, str | int]] = ()) -> grpc.aio.Channel:
         """The same for asyncio."""
         if (credentials := self._credentials(address)) is None:
-            return grpc.aio.insecure_channel(address, options=self._options())
-        return grpc.aio.secure_channel(address, credentials, options=self._options())
+            return grpc.aio.insecure_channel(address, options=self._options(options))
+        return grpc.aio.secure_channel(address, credentials, options=self._options(options))
 
     def _credentials(self, address: str) -> grpc.ChannelCredentials | None:
         # What is in [tls] is about TCP.
@@ -51,9 +52,9 @@ class Reach:
             return None
         return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
 
-    def _options(self) -> list[tuple[str, str | int]]:
+    def _options(self, more: Sequence[tuple[str, str | int]]) -> list[tuple[str, str | int]]:
         name = self.server_name
-        return [*_OPTIONS, *([("grpc.ssl_target_name_override", name)] if name else [])]
+        return [*_OPTIONS, *more, *([("grpc.ssl_target_name_override", name)] if name else [])]
 
 
 def read_reach(

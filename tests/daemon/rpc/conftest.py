@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
-import grpc
 import pytest
 
 from parakeetd.model.biasing import Biasing
@@ -13,6 +12,10 @@ from parakeetd.model.decoding import Decoder
 from parakeetd.routing import Engine, Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
+from parakeetd.rpc.access import Access
+from parakeetd.rpc.client import NO_GUARD
+from parakeetd.rpc.gate import CallLimits
+from parakeetd.rpc.reach import Reach
 from parakeetd.session import ServedModel, SessionSettings
 from parakeetd.text import HouseStyle
 from wire import UNLIMITED, Client, Daemon, Serving, WatchedSessions
@@ -47,14 +50,18 @@ def serving(routers: Callable[[Engine], Router]) -> Serving:
         writes_punctuation: bool = False,
         house: HouseStyle | None = None,
         biasing: Biasing | None = None,
+        access: Access | None = None,
+        limits: CallLimits | None = None,
+        reach: Reach = NO_GUARD,
     ) -> AsyncIterator[Daemon]:
         router = routers(engine or FakeEngine())
         model = ServedModel("fake", languages, router, decoders, writes_punctuation, biasing)
         sessions = WatchedSessions((model,), settings or SessionSettings())
-        server = RpcServer(sessions, (address,), house)
+        server = RpcServer(sessions, (address,), house, access=access, limits=limits)
         await server.start()
         try:
-            async with grpc.aio.insecure_channel(server.addresses[0], options=UNLIMITED) as channel:
+            channel_options = [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)]
+            async with reach.aio_channel(server.addresses[0], channel_options) as channel:
                 yield Daemon(server, sessions, Client(server.addresses[0], channel))
         finally:
             await server.drain(0.1, 2)
