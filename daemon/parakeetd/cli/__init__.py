@@ -23,13 +23,25 @@ COMMANDS: Mapping[str, str] = {
     "serve": "Run the daemon: serve speech recognition over gRPC.",
     "demo": "See it work: stream the shipped clips through the real server.",
     "transcribe": "Recognise the speech in audio files.",
+    "listen": "Live captions from the microphone.",
+    "start": "Open the daemon's microphone.",
+    "stop": "Close it, and recognise what was said last.",
+    "toggle": "Open or close it: for a single key.",
+    "cancel": "Close it, and forget what was said last.",
     "models": "List the installed models.",
+    "status": "Say what the running daemon serves, and how busy it is.",
+    "reload": "Give the running daemon a new configuration or model.",
+    "load": "Have the running daemon open another model too.",
+    "unload": "Have it close one again.",
     "doctor": "Check devices, models, configuration and addresses.",
     "calibrate": "Measure the devices, so that each segment goes to the faster.",
     "bench": "Measure speed, start and memory on this machine.",
     "install": "Run the daemon as a service of systemd, from now on.",
     "uninstall": "Take the service away again.",
 }
+
+_TOGETHER: Mapping[str, str] = dict.fromkeys(("start", "stop", "toggle", "cancel"), "microphone")
+"""Commands that share a module, in which they have their own names."""
 
 
 class _Lazy(click.Group):
@@ -41,7 +53,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"parakeetd.cli.{cmd_name}").command
+        module = importlib.import_module(f"parakeetd.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name if cmd_name in _TOGETHER else "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
