@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdnotify import SystemdNotifier
 
@@ -19,8 +20,12 @@ from parakeetd.dictation import Dictation, Microphones
 from parakeetd.errors import ParakeetError
 from parakeetd.rpc.server import RpcServer
 from parakeetd.session import Sessions
+from parakeetd.session.observer import NOBODY
 from parakeetd.steward import Steward
 from parakeetd.supervision import Supervised, supervise
+
+if TYPE_CHECKING:
+    from parakeetd.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +57,13 @@ class Daemon:
         Raises:
             ConfigError, ListenError: the configuration cannot be used.
         """
-        self._sessions = Sessions((), config.sessions)
+        self._metrics: Metrics | None = None
+        if config.metrics.listen:
+            # Only then is its library loaded.
+            from parakeetd.metrics import Metrics
+
+            self._metrics = Metrics(lambda: self.steward.standing())
+        self._sessions = Sessions((), config.sessions, self._metrics or NOBODY)
         self.steward = Steward(
             config,
             paths,
@@ -90,6 +101,9 @@ class Daemon:
         # An address that is in use is told at once, and who looks meanwhile is told that the model is being loaded.
         await self._server.start(ready=False)
         try:
+            if self._metrics is not None:
+                address = self._metrics.serve(self.steward.config.metrics.listen)
+                log.info("metrics at http://%s/metrics", address)
             await self.steward.begin()
         except BaseException:
             await self._end(0.0, 0.0)
@@ -108,6 +122,9 @@ class Daemon:
         await self._server.drain(grace_seconds, flush_seconds)
         if not await self.steward.close(CLOSE_SECONDS):
             log.warning("a device did not finish its segment in time; it is abandoned")
+        if self._metrics is not None:
+            # Until now it has told of the ending.
+            await asyncio.to_thread(self._metrics.close)
 
     async def awake(self) -> None:
         """The machine has slept."""

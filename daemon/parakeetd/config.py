@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from parakeetd.errors import ConfigError, ListenError
+from parakeetd.logs import Format
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.session import SessionSettings
 from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
@@ -206,6 +207,26 @@ class MicrophoneSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Table `[metrics]`."""
+
+    listen: str = ""
+    """`HOST:PORT` on this machine where Prometheus may read, such as `127.0.0.1:9464`; empty: nowhere."""
+
+    def __post_init__(self) -> None:
+        if self.listen:
+            _check_addresses((self.listen,), "metrics.listen")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Table `[log]`."""
+
+    format: Format = "text"
+    """`json` is an object a line, `journal` text with systemd's priorities."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -216,6 +237,8 @@ class Config:
     segmentation: Segmentation = field(default_factory=Segmentation)
     text: TextSettings = field(default_factory=TextSettings)
     microphone: MicrophoneSettings = field(default_factory=MicrophoneSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
     def __post_init__(self) -> None:
         # The session room checks its own limits: here, while it is known which file they came from.
@@ -371,7 +394,7 @@ def default_model(installed: list[str]) -> str:
     return full[0] if full else EMBEDDED.name
 
 
-def _check_addresses(addresses: tuple[str, ...]) -> None:
+def _check_addresses(addresses: tuple[str, ...], key: str = "server.listen") -> None:
     if not addresses:
         return
     from parakeetd.rpc.address import parse_address
@@ -380,7 +403,7 @@ def _check_addresses(addresses: tuple[str, ...]) -> None:
         try:
             parse_address(text)
         except ListenError as error:
-            raise ConfigError(f"server.listen: {error}") from error
+            raise ConfigError(f"{key}: {error}") from error
 
 
 def _absolute(text: str | None) -> Path | None:

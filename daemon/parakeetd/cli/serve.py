@@ -12,12 +12,14 @@ from typing import cast
 
 import click
 
-from parakeetd import app
+from parakeetd import app, logs
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
 from parakeetd.errors import InputError, ListenError
 from parakeetd.rpc.access import Access, check_exposure
 from parakeetd.rpc.address import parse_address
+
+log = logging.getLogger(__name__)
 
 
 @click.command("serve")
@@ -69,9 +71,19 @@ def command(
         _check_addresses(config.server.listen, config.access)
         return config
 
+    config = read()
+    logs.use(config.log.format, debug=logging.getLogger().level <= logging.DEBUG)
+    # A program that reads objects wants no other lines between them.
+    say = log.info if config.log.format == "json" else _say
     file = config_file or paths.config_file
     asyncio.run(
-        app.run(read(), paths, read=read, configuration=file.absolute() if file.exists() else None, say=_say)
+        app.run(
+            config,
+            paths,
+            read=read,
+            configuration=file.absolute() if file.exists() else None,
+            say=say,
+        )
     )
 
 

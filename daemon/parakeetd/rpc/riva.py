@@ -15,7 +15,7 @@ from parakeetd.errors import InputError
 from parakeetd.rpc import wire
 from parakeetd.rpc.abilities import unmet
 from parakeetd.rpc.incoming import Patience, first_message, recording_samples, stream_samples
-from parakeetd.rpc.status import ErrorsAnswered
+from parakeetd.rpc.status import ErrorsAnswered, StreamAnswered
 from parakeetd.session import Result, ServedModel, Sessions
 from parakeetd.text import HouseStyle, Pen, taken_back
 from parakeetd.vad import Segmentation
@@ -45,7 +45,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         self, request: asr.RecognizeRequest, context: Context
     ) -> asr.RecognizeResponse:
         """Recognise a whole recording."""
-        async with ErrorsAnswered(context, "Recognize"):
+        async with StreamAnswered(context, "Recognize"):
             options = wire.read_config(request.config)
             pen = self._pen_for(options, request.config, context)
             most = self._sessions.settings.max_recording_seconds
@@ -77,7 +77,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         self, request_iterator: AsyncIterator[asr.StreamingRecognizeRequest], context: Context
     ) -> AsyncIterator[asr.StreamingRecognizeResponse]:
         """Recognise audio while it is spoken."""
-        async with ErrorsAnswered(context, "StreamingRecognize"):
+        async with StreamAnswered(context, "StreamingRecognize"):
             requests = aiter(request_iterator)
             limits = self._sessions.settings
             patience = Patience(limits.idle_seconds, limits.max_stream_seconds)

@@ -126,7 +126,7 @@ def read_status(response: control.StatusResponse) -> Standing:
         pid=response.pid,
         uptime_seconds=response.uptime_seconds,
         addresses=tuple(response.addresses),
-        models=tuple(map(_read_model, response.models)),
+        models=tuple(map(read_model, response.models)),
         streams=response.streams,
         max_streams=response.max_streams,
         resident_bytes=response.resident_bytes,
@@ -159,7 +159,7 @@ def model_message(model: ModelStanding) -> control.Model:
     )
 
 
-def _read_model(message: control.Model) -> ModelStanding:
+def read_model(message: control.Model) -> ModelStanding:
     return ModelStanding(
         message.name,
         Path(message.path),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from parakeetd.errors import (
     TimeLimit,
     TooLong,
 )
+from parakeetd.logs import stream_id
 
 _log = logging.getLogger(__name__)
 
@@ -73,3 +76,28 @@ class ErrorsAnswered:
         elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             _log.error("%s from %s failed", self._method, self._context.peer(), exc_info=error)
             await self._context.abort(grpc.StatusCode.INTERNAL, _UNEXPECTED)
+
+
+class StreamAnswered(ErrorsAnswered):
+    """The same for a stream or a recording, which gets a name in the log, and a line there when it has ended."""
+
+    async def __aenter__(self) -> None:
+        self._begun = time.monotonic()
+        self._name = stream_id()
+        self._name.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._tell("answered")
+            elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+                self._tell("ended by the client")
+            await super().__aexit__(kind, error, trace)
+        finally:
+            self._name.__exit__(None, None, None)
+
+    def _tell(self, what: str) -> None:
+        seconds = time.monotonic() - self._begun
+        _log.info("%s from %s: %s after %.1f s", self._method, self._context.peer(), what, seconds)

@@ -193,6 +193,19 @@ class Sessions:
 
     @contextmanager
     def _counted(self, client: Client) -> Iterator[None]:
+        try:
+            self._take_place(client)
+        except Overloaded:
+            self._observer.stream_ended("", "refused", 0.0)
+            raise
+        try:
+            yield
+        finally:
+            self._places.give_back(client)
+            if not self.active:
+                self._all_ended.set()
+
+    def _take_place(self, client: Client) -> None:
         if self.draining:
             raise Closed("the daemon is shutting down and takes no new streams")
         settings = self.settings
@@ -203,14 +216,8 @@ class Sessions:
             )
         total = (settings.max_streams, "limits.max_streams")
         each = (settings.streams_of(client), "limits.max_streams_per_client")
-        with self._places.taken(client, total, each):
-            self._all_ended.clear()
-            try:
-                yield
-            finally:
-                # This one is still counted.
-                if self.active == 1:
-                    self._all_ended.set()
+        self._places.take(client, total, each)
+        self._all_ended.clear()
 
     @contextmanager
     def _told_of(self) -> Iterator[_Told]:
