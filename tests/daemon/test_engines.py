@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -324,11 +324,21 @@ def test_a_quiet_daemon_measures_the_gpu_through_its_process(
     assert engine_of(opened[0], "cuda").engine == "open"
 
 
-def test_a_model_in_the_daemons_memory_leaves_and_comes_back(bundle: Bundle, opened: list[Opened]) -> None:
+def test_a_model_in_the_daemons_memory_leaves_and_comes_back(
+    bundle: Bundle, opened: list[Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(Recognizer):
+        seen: ClassVar[list[weakref.ref[Recognizer]]] = []
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.seen.append(weakref.ref(self))
+
+    monkeypatch.setattr(engines, "Recognizer", Watched)
     settings = DeviceSettings(choice="cpu", threads=1, cpu_idle_seconds=0.2)
     opened.append(serve_devices(bundle, settings, max_queued=8))
     until(lambda: engine_of(opened[0], "cpu").engine == "closed")
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, Recognizer)]
+    assert [recognizer() for recognizer in Watched.seen] == [None]
     assert device_of(opened[0], 1.0) == "cpu"
     assert engine_of(opened[0], "cpu").openings == 2
 
