@@ -1,5 +1,5 @@
-"""`parakeetd`, watched from within: `python watched_daemon.py FILE ARGUMENTS...` is `parakeetd ARGUMENTS...`, and at each
-SIGUSR1 it writes to FILE what is alive in it.
+"""`parakeetd`, watched from within: `python watched_daemon.py FILE ARGUMENTS...` is `parakeetd ARGUMENTS...`, and at
+each SIGUSR1 it writes to FILE what is alive in it.
 
 With `PARAKEETD_SLOW_DISK=SECONDS:FOLDER:...` in the environment every file in these folders takes so long to be opened,
 made, renamed or removed, in the thread that does it, as on a disk that does not keep up.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -27,6 +26,10 @@ TELL_SECONDS = 30.0
 """Bounds that only a daemon passes that hangs."""
 
 
+POOL_THREADS = 8
+"""gRPC's pool and asyncio's grow to a size that depends on how much comes at once, under no names of their own."""
+
+
 @dataclass(frozen=True)
 class Alive:
     """What is there of a daemon at a moment."""
@@ -47,8 +50,7 @@ class Alive:
         for what in ("tasks", "threads", "files"):
             was, now = getattr(before, what), getattr(self, what)
             more = {name: count - was.get(name, 0) for name, count in now.items()}
-            # Threads of pools come and go under any name: only their number counts.
-            if what == "threads" and sum(now.values()) <= sum(was.values()):
+            if what == "threads" and sum(now.values()) <= sum(was.values()) + POOL_THREADS:
                 continue
             left += [f"{count} more of {what}: {name}" for name, count in more.items() if count > 0]
         return left
@@ -87,13 +89,13 @@ class Watched:
         for link in (root / "fd").iterdir():
             with suppress(OSError):
                 files[str(link.readlink()).partition(":[")[0]] += 1
-        return Alive(told["tasks"], threads, files, resident_mb(self.pid), dict(told["objects"]))
+        return Alive(told["tasks"], dict(threads), dict(files), resident_mb(self.pid), dict(told["objects"]))
 
-    async def settled(self, before: Alive, seconds: float) -> Alive:
+    def settled(self, before: Alive, seconds: float) -> Alive:
         """What is alive when nothing is left over, or after so many seconds."""
         patience = time.monotonic() + seconds
-        while (now := await asyncio.to_thread(self.alive)).left_over(before) and time.monotonic() < patience:
-            await asyncio.sleep(0.5)
+        while (now := self.alive()).left_over(before) and time.monotonic() < patience:
+            time.sleep(0.5)
         return now
 
     def errors(self) -> list[str]:
