@@ -156,7 +156,9 @@ def _share(address: UnixAddress, group: str) -> None:
         ) from None
     path = address.path
     try:
-        os.chown(path, -1, number)
+        # Not asked for where it is so already: a hardened service may give nothing away.
+        if path.stat().st_gid != number:
+            os.chown(path, -1, number)
         path.chmod(_GROUP_SOCKET_MODE)
         _open_folder(path.parent, number)
     except OSError as error:

@@ -26,6 +26,11 @@ Say = Callable[[str], None]
 """Told in lines what is done."""
 
 CONVERTER = "parakeetd_convert"
+_MEASURING = 5
+"""Measuring that takes so many times as long as it should is given up..."""
+_LOADING_SECONDS = 120
+"""...apart from the time in which a large model is loaded."""
+
 TOOLCHAIN = ("torch", "nemo", "onnx")
 """Without these the conversion brings its own, in an environment that it removes again."""
 
@@ -148,10 +153,20 @@ def _have_times(model: str, seconds: int, places: Places, say: Say) -> None:
     say(f"measuring {model} on this machine, about {seconds} s")
     words = [sys.executable, "-m", "parakeetd.cli", "calibrate", "--model", model, "--seconds", str(seconds)]
     environment = {**os.environ, **places.environment}
-    done = subprocess.run(
-        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
-    )
     # A service without a table works: it predicts by defaults, or measures by itself.
+    try:
+        done = subprocess.run(
+            words,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_MEASURING * seconds + _LOADING_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        say(f"not measured: it takes too long; at a quiet time: parakeetd calibrate --model {model}")
+        return
     last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
     say(f"not measured: {last[0]}" if done.returncode else f"measured: {table}")
 

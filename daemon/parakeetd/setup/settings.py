@@ -17,6 +17,8 @@ def with_setting(text: str, table: str, key: str, value: str) -> str:
         ConfigError: the text is not TOML, or is written in a way that only a person can change.
     """
     before = _read(text)
+    if not isinstance(before.get(table, {}), dict):
+        raise ConfigError(f"{table} is no table; write yourself: [{table}]")
     if before.get(table, {}).get(key) == value:
         return text
     # A JSON string of printable characters is a TOML string too.

@@ -24,7 +24,7 @@ def unit_text(*, system: bool, command: Iterable[str], environment: Mapping[str,
         command: the words that run `parakeetd`.
         environment: variables that the daemon needs beyond those of the shipped file.
     """
-    words = " ".join(map(quoted, command))
+    words = " ".join(quoted(word, command=True) for word in command)
     lines = []
     for line in shipped(system=system).splitlines():
         if line.startswith("ExecStart="):
@@ -34,9 +34,13 @@ def unit_text(*, system: bool, command: Iterable[str], environment: Mapping[str,
     return "\n".join(lines) + "\n"
 
 
-def quoted(word: str) -> str:
-    """A word as systemd reads it back: in quotes where it needs them, `%` and `$` standing for themselves."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+def quoted(word: str, *, command: bool = False) -> str:
+    """A word as systemd reads it back: in quotes where it needs them, `%` standing for itself, and `$` too.
+
+    Args:
+        command: it is part of a command line, the only place where systemd looks for variables.
+    """
+    escaped = word.replace("$", "$$") if command else word
+    escaped = escaped.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     plain = all(character.isalnum() or character in "/._-+=:@," for character in word)
-    # `$` is only special in commands, and `$$` only there: a path that has one is put in neither.
     return word if plain and word else f'"{escaped}"'
