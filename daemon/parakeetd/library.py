@@ -187,7 +187,7 @@ def load(
         name: of the bundle; the only installed one, or the embedded demo model, when not given.
         device: `auto` uses a GPU when one works, `cpu` never, `cuda` fails without one.
         models: folder of bundles, when it is not the user's.
-        threads: CPU threads of one segment; 0 for one per physical core.
+        threads: CPU threads of one segment; 0: as many as suit the model.
         precision: `auto` is the fastest that the model has for the device; or fp32, int8, fp16.
 
     Raises:

@@ -14,6 +14,7 @@ import onnxruntime
 from parakeetd import __version__
 from parakeetd.measure.driver import Driver, installed_driver
 from parakeetd.model.bundle import MANIFEST, Bundle, Precision, sha256
+from parakeetd.model.opening import threads_for
 from parakeetd.model.sessions import Device, physical_cores
 from parakeetd.routing.calibration import DeviceIdentity, Identity
 
@@ -33,7 +34,7 @@ def identity_of(
 
     Args:
         devices: those that work.
-        threads: of one segment on the CPU; 0 for one per physical core.
+        threads: of one segment on the CPU; 0 for as many as suit the model.
         precision: the fastest on each device when not given.
         gpu: what `hardware` says of it; asked of the driver when not given.
 
@@ -54,7 +55,7 @@ def identity_of(
             DeviceIdentity(
                 device,
                 bundle.precision_for(device, precision),
-                threads=(threads or cores) if device == "cpu" else 0,
+                threads=threads_for(bundle.manifest.architecture, threads) if device == "cpu" else 0,
                 hardware=(gpu or hardware(installed_driver())) if device == "cuda" else "",
             )
             for device in devices

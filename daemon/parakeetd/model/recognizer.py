@@ -62,7 +62,7 @@ class Recognizer:
         """Check the bundle's files and open its graphs. A GPU is warmed up too, which takes seconds.
 
         Args:
-            threads: threads inside one operator on the CPU; 0 for one per physical core.
+            threads: threads inside one operator on the CPU; 0: as many as suit the model.
             precision: of the encoder, prediction network and joint; the fastest on the device when not given.
             decoding: how every batch is decoded; what the bundle recommends when not given.
             biasing: of this bundle, where several share one.

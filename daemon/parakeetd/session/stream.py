@@ -24,6 +24,9 @@ from parakeetd.session.words import Seams, transcript_of
 MAX_UNDER_WAY = 4
 """Segments of one stream in the router at once. Beyond it the stream's audio is not read: the client waits."""
 
+SHORT = SAMPLE_RATE // 4
+"""Chunks up to this are cut without giving other streams their turn: a fraction of a millisecond."""
+
 Kind = Literal["interim", "first pass", "final"]
 
 
@@ -95,6 +98,8 @@ class LiveStream:
         self._decode = decode
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
+        self._reading: asyncio.Timeout | None = None
+        """What ends the wait for the next chunk; None while none is waited for."""
         self._waiting = waiting or Waiting()
         self._unanswered: set[asyncio.Future[Routed]] = set()
         # Of those under way, one is awaited by `results` and one may wait in the reader for its place here.
@@ -165,17 +170,22 @@ class LiveStream:
     async def _read(self) -> None:
         """Cut the audio into segments and queue them; raise at the end what ended the audio early."""
         early_end: Exception | None = None
+        stop = asyncio.create_task(self._stop_input.wait())
+        stop.add_done_callback(self._stop_reading)
         try:
             while (chunk := await self._next_chunk()) is not None:
                 # Long chunks are cut piece by piece, so that other streams get their turn.
                 for at in range(0, len(chunk), SAMPLE_RATE):
                     for segment in self._cutter.feed(chunk[at : at + SAMPLE_RATE]):
                         await self._submit_final(segment)
-                    await asyncio.sleep(0)
+                    if len(chunk) > SHORT:
+                        await asyncio.sleep(0)
                 await self._look_ahead()
                 await self._maybe_interim()
         except Exception as error:
             early_end = error
+        finally:
+            stop.cancel()
         try:
             for segment in self._cutter.finish():
                 await self._submit_final(segment)
@@ -194,20 +204,27 @@ class LiveStream:
         """
         if self._stop_input.is_set():
             raise Closed("the daemon is shutting down")
-        chunk = asyncio.ensure_future(anext(self._chunks))
-        stop = asyncio.ensure_future(self._stop_input.wait())
+        # No task of its own: that would cost as much as hearing a message of 100 ms.
+        self._reading = asyncio.timeout(self._idle_seconds)
         try:
-            await asyncio.wait({chunk, stop}, timeout=self._idle_seconds, return_when=asyncio.FIRST_COMPLETED)
-            if chunk.done():
-                return chunk.result()
-            if stop.done():
-                raise Closed("the daemon is shutting down")
-            raise IdleTimeout(f"no audio came for {self._idle_seconds:g} s, the limit for a silent client")
+            async with self._reading:
+                return await anext(self._chunks)
         except StopAsyncIteration:
             return None
+        except TimeoutError:
+            if not self._reading.expired():
+                raise
+            if self._stop_input.is_set():
+                raise Closed("the daemon is shutting down") from None
+            raise IdleTimeout(
+                f"no audio came for {self._idle_seconds:g} s, the limit for a silent client"
+            ) from None
         finally:
-            chunk.cancel()
-            stop.cancel()
+            self._reading = None
+
+    def _stop_reading(self, stop: asyncio.Task[Literal[True]]) -> None:
+        if self._reading is not None and not stop.cancelled():
+            self._reading.reschedule(asyncio.get_running_loop().time())
 
     def _ask(self, segment: Segment, *, final: bool, stream: object | None = None) -> _Asked:
         answer = self._router.submit(segment.samples, final=final, decode=self._decode, stream=stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from parakeetd.audio import Samples
@@ -31,7 +32,10 @@ __all__ = [
 
 
 class SpeechDetector(Protocol):
-    """Says of each frame, in the order of a stream, whether it is speech. One detector per stream: it adapts."""
+    """Says of each frame, in the order of a stream, whether it is speech. One detector per stream: it adapts.
+
+    What it says does not depend on how many frames come at once; all of a message cost little more than one.
+    """
 
     @property
     def frame_samples(self) -> int:
@@ -43,16 +47,20 @@ class SpeechDetector(Protocol):
         """Frames for which it goes on to say speech after speech has ended."""
         ...
 
-    def is_speech(self, frame: Samples) -> bool:
-        """Judge one frame of exactly `frame_samples` samples."""
+    def are_speech(self, frames: Samples) -> Sequence[bool]:
+        """Judge the next frames, [n, frame_samples]."""
         ...
 
 
 class Confirmer(Protocol):
-    """Takes a second look at what a detector calls speech. One per stream: it remembers."""
+    """Takes a second look at what a detector calls speech. One per stream: it remembers.
 
-    def judge(self, frame: Samples, heard: bool) -> Verdict:
-        """Take every frame of the stream in its order; `heard` says whether the detector took it for speech."""
+    As with a detector, verdicts do not depend on how many frames come at once.
+    """
+
+    def judge(self, frames: Samples, heard: Sequence[bool]) -> Sequence[Verdict]:
+        """Take every frame of the stream in its order, [n, frame_samples]; `heard` says which the detector took for
+        speech."""
         ...
 
     def finish(self) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,7 @@ DECAY_DB = 0.2
 """Fall of the followed level per window: 6 dB a second, so that the words of a sentence keep their proportions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a second look says of a frame that a detector has judged."""
 
     possible: bool
@@ -40,7 +40,13 @@ class Verdict:
     """With this frame it is beyond doubt that there is, or was just now, speech: its segment is recognised."""
 
 
-NOTHING: NDArray[np.float32] = np.empty((0, CONTEXT + WINDOW), np.float32)
+class Wanted(NamedTuple):
+    """Which windows a frame asks about."""
+
+    windows: int = 0
+    """How many, the next of those that its message asks about."""
+    gap: bool = False
+    """Others before them have been dropped."""
 
 
 class Windows:
@@ -49,34 +55,62 @@ class Windows:
     def __init__(self) -> None:
         self._filled = np.zeros(CONTEXT, np.float32)
         """Context and samples of the window that is filling."""
-        self._waiting: deque[Samples] = deque(maxlen=KEPT_WINDOWS)
-        self._gap = True
+        self._kept: deque[tuple[Samples, np.float32]] = deque()
+        """Windows that may be wanted yet, each with the gain that brings it to the level."""
+        self._complete = 0
+        """Windows of the stream so far."""
+        self._asked = -1
+        """One past the last that was wanted; -1: none has been."""
+        self._samples = 0
         self._level_db = -math.inf
 
-    def push(self, frame: Samples) -> None:
-        """Take the next samples of the stream, any number."""
-        self._filled = np.concatenate([self._filled, frame])
-        while len(self._filled) >= CONTEXT + WINDOW:
-            window = self._filled[: CONTEXT + WINDOW]
-            self._filled = self._filled[WINDOW:]
-            self._gap = self._gap or len(self._waiting) == KEPT_WINDOWS
-            self._waiting.append(self._levelled(window))
+    def push(self, frames: Samples, heard: Sequence[bool]) -> tuple[NDArray[np.float32], list[Wanted]]:
+        """Take the next frames of the stream. One in which something is heard wants the windows complete with it.
 
-    def take(self) -> tuple[NDArray[np.float32], bool]:
-        """Windows since the last call: [n, CONTEXT + WINDOW], and whether others before them have been dropped."""
-        windows = np.array(self._waiting, np.float32).reshape(-1, CONTEXT + WINDOW)
-        gap = self._gap
-        if len(windows):
-            self._waiting.clear()
-            self._gap = False
-        return windows, gap
+        Args:
+            frames: [n, any number of samples]; heard: [n].
 
-    def _levelled(self, window: Samples) -> Samples:
-        power = float(np.dot(window[CONTEXT:], window[CONTEXT:])) / WINDOW
+        Returns:
+            windows that are wanted, [k, CONTEXT + WINDOW], and for each frame which of them.
+        """
+        self._fill(frames.reshape(-1))
+        first_kept = self._complete - len(self._kept)
+        windows: list[Samples] = []
+        wanted = []
+        for one in heard:
+            self._samples += frames.shape[1]
+            complete = self._samples // WINDOW
+            if not one or complete == max(self._asked, 0):
+                wanted.append(Wanted())
+                continue
+            first = max(self._asked, complete - KEPT_WINDOWS, 0)
+            wanted.append(Wanted(complete - first, first > self._asked))
+            for number in range(first, complete):
+                window, gain = self._kept[number - first_kept]
+                windows.append(window * gain)
+            self._asked = complete
+        while len(self._kept) > min(KEPT_WINDOWS, self._complete - self._asked):
+            self._kept.popleft()
+        if not windows:
+            return _NO_WINDOWS, wanted
+        return np.clip(np.stack(windows), -1.0, 1.0), wanted
+
+    def _fill(self, samples: Samples) -> None:
+        filled = np.concatenate([self._filled, samples])
+        while len(filled) >= CONTEXT + WINDOW:
+            window, filled = filled[: CONTEXT + WINDOW], filled[WINDOW:]
+            self._kept.append((window, self._gain(window[CONTEXT:])))
+            self._complete += 1
+        self._filled = filled
+
+    def _gain(self, samples: Samples) -> np.float32:
+        power = float(np.dot(samples, samples)) / WINDOW
         self._level_db = max(10 * math.log10(max(power, 1e-12)), self._level_db - DECAY_DB)
         gain_db = min(max(TARGET_DB - self._level_db, 0.0), MAX_GAIN_DB)
-        levelled: Samples = np.clip(window * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
-        return levelled
+        return np.float32(10 ** (gain_db / 20))
+
+
+_NO_WINDOWS: NDArray[np.float32] = np.empty((0, CONTEXT + WINDOW), np.float32)
 
 
 class Evidence:
@@ -126,10 +160,10 @@ class Evidence:
         """What follows does not join what came before."""
         self._last.clear()
 
-    def add(self, probabilities: NDArray[np.float32]) -> None:
-        """Take those of the next windows, [n], n at least 1."""
+    def add(self, probabilities: Sequence[float]) -> None:
+        """Take those of the next windows, one at least."""
         self._mean = 0.0
-        for probability in probabilities.tolist():
+        for probability in probabilities:
             self._last.append(probability)
             recent = list(self._last)[-self.CONFIRMING :]
             self._mean = max(self._mean, sum(recent) / self.CONFIRMING)

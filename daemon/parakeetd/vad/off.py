@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.vad.evidence import Verdict
 
@@ -10,15 +12,15 @@ class EverythingIsSpeech:
     frame_samples = SAMPLE_RATE * 20 // 1000
     hangover_frames = 0
 
-    def is_speech(self, frame: Samples) -> bool:
-        return True
+    def are_speech(self, frames: Samples) -> Sequence[bool]:
+        return [True] * len(frames)
 
 
 class NothingIsDoubted:
     """Whatever the detector hears is confirmed."""
 
-    def judge(self, frame: Samples, heard: bool) -> Verdict:
-        return Verdict(heard, heard)
+    def judge(self, frames: Samples, heard: Sequence[bool]) -> Sequence[Verdict]:
+        return [Verdict(one, one) for one in heard]
 
     def finish(self) -> bool:
         return True

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from parakeetd.errors import ConfigError
 
@@ -37,7 +38,7 @@ class Segmentation:
     """Audio kept after the last speech frame; at least `LEAD_MS` less than the silence that ends the segment."""
     max_segment_ms: int = 20_000
     """Longest segment. A longer one is cut at its longest pause, or where it is quietest."""
-    overlap_ms: int = 1_000
+    overlap_ms: int = 1_500
     """Audio beyond the cut that both parts get when it may go through a word, at most a quarter of `max_segment_ms`."""
 
     def __post_init__(self) -> None:
@@ -95,8 +96,7 @@ DOUBT_MS = 200
 """How long something may have been heard before it is taken for possible speech."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(NamedTuple):
     speech: bool
     level_db: float
     confirmed: bool
@@ -205,7 +205,7 @@ class Segmenter:
         if self._start is None:
             self._heard.append(speech if heard is None else heard)
             self._recent.append(frame)
-            if sum(recent.speech for recent in self._recent) >= self._onset:
+            if speech and sum(recent.speech for recent in self._recent) >= self._onset:
                 self._open()
             return None
         self._history.append(frame)
@@ -241,7 +241,7 @@ class Segmenter:
         # Levels before the onset are not kept: a split never falls into them.
         before = self._now - self._start - len(self._recent)
         self._history = [_Frame(False, math.inf, False)] * max(0, before)
-        self._history += [replace(frame, level_db=math.inf) for frame in self._recent][
+        self._history += [frame._replace(level_db=math.inf) for frame in self._recent][
             -(self._now - self._start) :
         ]
         self._confirmed = any(frame.confirmed for frame in self._recent)

@@ -1,12 +1,13 @@
 """Silero VAD: a small recurrent network that tells speech from whatever else is loud. Here it confirms.
 
-It costs some 90 µs of a core per 32 ms of audio that another detector took for speech, and nothing for the rest.
+It costs some 60 µs of a core per 32 ms of audio that another detector took for speech, and nothing for the rest.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from importlib import resources
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import DeviceError
-from parakeetd.vad.evidence import NOTHING, Evidence, Verdict, Windows
+from parakeetd.vad.evidence import Evidence, Verdict, Windows
 
 STATE_SHAPE = (1, 1, 128)
 """Of the hidden state and of the cell state, each."""
@@ -83,15 +84,22 @@ class SileroConfirmer:
         self._evidence = Evidence(threshold)
         self._state = model.silence()
 
-    def judge(self, frame: Samples, heard: bool) -> Verdict:
-        self._windows.push(frame)
-        windows, gap = self._windows.take() if heard else (NOTHING, False)
+    def judge(self, frames: Samples, heard: Sequence[bool]) -> Sequence[Verdict]:
+        windows, wanted = self._windows.push(frames, heard)
+        # One run for all: a window by itself costs twice as much as one of three.
+        probabilities: Sequence[float] = ()
         if len(windows):
-            if gap:
+            found, self._state = self._model(windows, self._state)
+            probabilities = found.tolist()
+        verdicts, at, seconds = [], 0, frames.shape[1] / SAMPLE_RATE
+        for want, one in zip(wanted, heard, strict=True):
+            if want.gap:
                 self._evidence.forget()
-            probabilities, self._state = self._model(windows, self._state)
-            self._evidence.add(probabilities)
-        return self._evidence.judge(len(frame) / SAMPLE_RATE, heard)
+            if want.windows:
+                self._evidence.add(probabilities[at : at + want.windows])
+                at += want.windows
+            verdicts.append(self._evidence.judge(seconds, one))
+        return verdicts
 
     def finish(self) -> bool:
         return self._evidence.ended()

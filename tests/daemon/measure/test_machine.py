@@ -13,6 +13,7 @@ from parakeetd.errors import BundleError
 from parakeetd.measure.driver import Driver
 from parakeetd.measure.machine import available_memory, hardware, identity_of, processor, resident_memory
 from parakeetd.model.bundle import EMBEDDED, Bundle, sha256
+from parakeetd.model.opening import threads_for
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def test_a_machine_and_a_bundle_are_read(proc: Path) -> None:
     assert (cpu.device, cpu.threads, cpu.hardware) == ("cpu", 3, "")
 
 
-def test_threads_are_the_cores_when_nothing_else_is_said(proc: Path) -> None:
+def test_threads_are_those_that_suit_the_model_when_nothing_else_is_said(proc: Path) -> None:
     found = identity_of(Bundle.read(EMBEDDED), ["cpu"], proc=proc)
-    assert found.devices[0].threads == found.cores
+    assert found.devices[0].threads == threads_for(Bundle.read(EMBEDDED).manifest.architecture)
 
 
 def test_a_precision_that_the_bundle_does_not_have_is_refused(proc: Path) -> None:

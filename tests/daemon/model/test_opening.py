@@ -146,3 +146,15 @@ def test_no_session_has_more_threads_than_were_asked_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(transducers, "open_session", counted)
     Recognizer.open(Bundle.read(EMBEDDED), device="cpu", threads=1)
     assert set(asked) == {1}
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "asked", "threads"),
+    [(6, 160, 0, 1), (6, 160, 3, 3), (17, 512, 0, 4), (24, 1024, 2, 2)],
+)
+def test_a_small_encoder_runs_on_one_thread_unless_more_are_asked_for(
+    layers: int, width: int, asked: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "physical_cores", lambda: 4)
+    architecture = replace(Bundle.read(EMBEDDED).manifest.architecture, layers=layers, d_model=width)
+    assert opening.threads_for(architecture, asked) == threads

@@ -30,8 +30,8 @@ class LoudIsSpeech:
     frame_samples = 320
     hangover_frames = 0
 
-    def is_speech(self, frame: Samples) -> bool:
-        return bool(np.abs(frame).max() > 0.05)
+    def are_speech(self, frames: Samples) -> list[bool]:
+        return [bool(np.abs(frame).max() > 0.05) for frame in frames]
 
 
 async def heard(

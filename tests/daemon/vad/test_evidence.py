@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from parakeetd.audio import Samples
 from parakeetd.errors import ConfigError
-from parakeetd.vad.evidence import CONTEXT, KEPT_WINDOWS, WINDOW, Evidence, Windows
+from parakeetd.vad.evidence import CONTEXT, KEPT_WINDOWS, WINDOW, Evidence, Wanted, Windows
 
 FRAME_SECONDS = 0.02
 THRESHOLD = 0.6
@@ -15,7 +19,7 @@ THRESHOLD = 0.6
 def evidence(*probabilities: float) -> Evidence:
     made = Evidence(THRESHOLD)
     if probabilities:
-        made.add(np.array(probabilities, np.float32))
+        made.add(probabilities)
     return made
 
 
@@ -69,10 +73,10 @@ def test_quiet_confirms_nothing_where_the_detector_hears_much_in_vain() -> None:
 def test_a_voice_that_is_ruled_out_half_of_the_time_is_still_trusted() -> None:
     odd = evidence()
     for _ in range(3):
-        odd.add(np.array([0.0, 0.0, 0.0, 0.0, 0.0], np.float32))
+        odd.add([0.0, 0.0, 0.0, 0.0, 0.0])
         for _ in range(15):
             odd.judge(FRAME_SECONDS, heard=True)
-        odd.add(np.array([0.3, 0.4, 0.4, 0.3, 0.3], np.float32))
+        odd.add([0.3, 0.4, 0.4, 0.3, 0.3])
         for _ in range(15):
             odd.judge(FRAME_SECONDS, heard=True)
     assert after_quiet(odd)
@@ -83,7 +87,7 @@ def test_what_was_heard_in_vain_is_forgotten_in_time() -> None:
     for _ in range(30):
         noisy.judge(FRAME_SECONDS, heard=True)
     after_quiet(noisy, seconds=10.0)
-    noisy.add(np.array([0.3, 0.4, 0.4, 0.3, 0.3], np.float32))
+    noisy.add([0.3, 0.4, 0.4, 0.3, 0.3])
     noisy.judge(FRAME_SECONDS, heard=True)
     assert after_quiet(noisy)
 
@@ -96,7 +100,7 @@ def test_the_end_of_the_stream_counts_as_quiet() -> None:
 def test_probabilities_on_both_sides_of_a_gap_are_not_added_up() -> None:
     interrupted = evidence(0.9, 0.9, 0.9)
     interrupted.forget()
-    interrupted.add(np.array([0.9, 0.9], np.float32))
+    interrupted.add([0.9, 0.9])
     assert not interrupted.judge(FRAME_SECONDS, heard=True).confirmed
 
 
@@ -106,21 +110,38 @@ def test_an_impossible_threshold_is_refused_by_name(wrong: float) -> None:
         Evidence(wrong)
 
 
-@given(st.lists(st.integers(1, 3_000), min_size=1, max_size=20))
-def test_windows_do_not_depend_on_how_the_samples_arrive(sizes: list[int]) -> None:
-    samples = np.random.default_rng(1).normal(0, 0.01, sum(sizes)).astype(np.float32)
-    once, pieces = Windows(), Windows()
-    once.push(samples)
-    for piece in np.split(samples, np.cumsum(sizes)[:-1]):
-        pieces.push(piece)
-    for one, other in zip(once.take(), pieces.take(), strict=True):
-        np.testing.assert_array_equal(one, other)
+FRAME = 320
+
+
+def frames(samples: Samples) -> Samples:
+    return samples.reshape(-1, FRAME)
+
+
+def windows_of(samples: Samples) -> NDArray[np.float32]:
+    """What is wanted when something is heard at the end only."""
+    every = frames(samples)
+    return Windows().push(every, [False] * (len(every) - 1) + [True])[0]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=150), st.data())
+def test_windows_do_not_depend_on_how_many_frames_come_at_once(
+    heard: list[bool], data: st.DataObject
+) -> None:
+    samples = frames(np.random.default_rng(1).normal(0, 0.01, len(heard) * FRAME).astype(np.float32))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(heard)), max_size=10)))
+    whole, wanted = Windows().push(samples, heard)
+    pieces = Windows()
+    found, wanted_in_pieces = [], []
+    for first, last in pairwise([0, *cuts, len(heard)]):
+        windows, some = pieces.push(samples[first:last], heard[first:last])
+        found.append(windows)
+        wanted_in_pieces += some
+    assert wanted_in_pieces == wanted
+    np.testing.assert_array_equal(np.concatenate(found), whole)
 
 
 def test_windows_follow_one_another_with_what_came_before_them() -> None:
-    windows = Windows()
-    windows.push(np.full(3 * WINDOW, 0.5, np.float32))
-    taken, _ = windows.take()
+    taken = windows_of(np.full(5 * FRAME, 0.5, np.float32))
     assert taken.shape == (3, CONTEXT + WINDOW)
     # At -6 dB the level is left as it is; before the stream there is silence.
     assert not taken[0, :CONTEXT].any()
@@ -128,30 +149,35 @@ def test_windows_follow_one_another_with_what_came_before_them() -> None:
     np.testing.assert_array_equal(taken[1:], 0.5)
 
 
+def test_a_frame_wants_the_windows_that_are_complete_with_it() -> None:
+    """Windows of 512 samples, frames of 320: the first is complete with the second frame, the third with the fifth."""
+    _, wanted = Windows().push(frames(np.zeros(5 * FRAME, np.float32)), [True, True, False, False, True])
+    assert [want.windows for want in wanted] == [0, 1, 0, 0, 2]
+    assert not any(want.gap for want in wanted[2:])
+
+
 def test_old_windows_are_dropped_and_the_gap_is_told() -> None:
     windows = Windows()
-    windows.push(np.zeros(KEPT_WINDOWS * WINDOW, np.float32))
-    assert len(windows.take()[0]) == KEPT_WINDOWS
-    windows.push(np.zeros(KEPT_WINDOWS * WINDOW, np.float32))
-    assert windows.take()[1] is False
-    windows.push(np.zeros((KEPT_WINDOWS + 1) * WINDOW, np.float32))
-    taken, gap = windows.take()
-    assert (len(taken), gap) == (KEPT_WINDOWS, True)
+
+    def heard_after(count: int) -> tuple[int, Wanted]:
+        taken, wanted = windows.push(np.zeros((count, WINDOW), np.float32), [False] * (count - 1) + [True])
+        return len(taken), wanted[-1]
+
+    # Nothing came before the first.
+    assert heard_after(KEPT_WINDOWS) == (KEPT_WINDOWS, Wanted(KEPT_WINDOWS, gap=True))
+    assert heard_after(KEPT_WINDOWS) == (KEPT_WINDOWS, Wanted(KEPT_WINDOWS, gap=False))
+    assert heard_after(KEPT_WINDOWS + 1) == (KEPT_WINDOWS, Wanted(KEPT_WINDOWS, gap=True))
 
 
 def test_a_soft_voice_is_brought_to_the_level_of_a_usual_one() -> None:
     tone = np.sin(np.arange(40 * WINDOW) * 0.3).astype(np.float32)
-    levels = []
-    for gain in (0.1, 0.01):
-        windows = Windows()
-        windows.push(tone * np.float32(gain))
-        levels.append(float(np.sqrt(np.mean(np.square(windows.take()[0][-1])))))
+    levels = [
+        float(np.sqrt(np.mean(np.square(windows_of(tone * np.float32(gain))[-1])))) for gain in (0.1, 0.01)
+    ]
     # -20 dB of full scale is 0.1; the steps of the gain are exact.
     assert levels == pytest.approx([0.1, 0.1], rel=0.02)
 
 
 def test_the_gain_has_a_limit() -> None:
-    windows = Windows()
-    windows.push(np.full(WINDOW, 1e-4, np.float32))
     # 30 dB.
-    assert windows.take()[0].max() == pytest.approx(1e-4 * 10**1.5, rel=1e-3)
+    assert windows_of(np.full(2 * FRAME, 1e-4, np.float32)).max() == pytest.approx(1e-4 * 10**1.5, rel=1e-3)
