@@ -39,6 +39,9 @@ FAULTS = {
     "stopped": signal.SIGSTOP,
     "out of memory": stand_in_child.MEMORY_SIGNAL,
 }
+AT_WORK = 0.75
+"""Share of the faults that wait until the process is at work."""
+
 BACK_SECONDS = 60.0
 """A process that was to be replaced and is not by then never will be."""
 
@@ -49,6 +52,8 @@ Finals = list[tuple[str, float]]
 @dataclass
 class Tally:
     faults: Counter[str] = field(default_factory=Counter)
+    at_work: int = 0
+    """Faults that met a process which had opened the model."""
     processes: set[int] = field(default_factory=set)
     finals: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -73,10 +78,8 @@ def main() -> int:
     with serving(kind=None if options.gpu else "model", device="threshold_seconds = 0.0") as served:
         tally = asyncio.run(measure(served, track, options))
         tracebacks = served.said("Traceback")
-    print(
-        f"{sum(tally.faults.values())} faults: "
-        + ", ".join(f"{n} x {kind}" for kind, n in tally.faults.items())
-    )
+    by_kind = ", ".join(f"{count} x {kind}" for kind, count in tally.faults.items())
+    print(f"{sum(tally.faults.values())} faults: {by_kind}; {tally.at_work} of them met a process at work")
     print(
         f"{len(tally.processes)} processes were there; the device failed {len(served.said('device cuda failed'))} times"
     )
@@ -97,6 +100,7 @@ def main() -> int:
             "date": f"{datetime.date.today()}",
             "machine": machine(),
             "faults": dict(tally.faults),
+            "at_work": tally.at_work,
             "processes": len(tally.processes),
             "streams": options.streams,
             "finals": tally.finals,
@@ -173,17 +177,21 @@ def inject(served: Served, options: argparse.Namespace, tally: Tally) -> None:
         if not served.wait_for_child(True, BACK_SECONDS):
             tally.wrong.append(f"after {number} faults no process came for {BACK_SECONDS:g} s")
             return
-        # From the first moments, while it opens the model, to the middle of its work.
+        # Most of them at work, some in their first moments, while they open the model.
+        if chance.random() < AT_WORK:
+            wait_until_open(served)
         time.sleep(chance.uniform(0.0, 1.5))
         pid = served.child()
         if pid is None:
             continue
         tally.processes.add(pid)
+        at_work = is_open(served, pid)
         try:
             os.kill(pid, FAULTS[kind])
         except ProcessLookupError:
             continue
         tally.faults[kind] += 1
+        tally.at_work += at_work
         if kind != "out of memory":
             wait_until_gone(pid)
         if (number + 1) % 20 == 0:
@@ -191,6 +199,19 @@ def inject(served: Served, options: argparse.Namespace, tally: Tally) -> None:
                 f"{number + 1} faults, {tally.finals} finals, {len(tally.wrong)} wrong",
                 flush=True,
             )
+
+
+def is_open(served: Served, pid: int) -> bool:
+    return bool(served.said(rf"process {pid} is there"))
+
+
+def wait_until_open(served: Served) -> None:
+    """Whichever comes first: a process that has opened the model, or the end of patience."""
+    deadline = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < deadline:
+        if (pid := served.child()) is not None and is_open(served, pid):
+            return
+        time.sleep(0.02)
 
 
 def wait_until_gone(pid: int) -> None:
