@@ -68,6 +68,11 @@ def test_the_tables_that_users_copy_are_in_the_wheel(names: set[str]) -> None:
     assert {"parakeetd/text/commands.toml", "parakeetd/text/profanity.txt"} <= names
 
 
+def test_the_units_that_install_writes_are_in_the_wheel(names: set[str]) -> None:
+    units = "parakeetd/setup/units"
+    assert {f"{units}/system/parakeetd.service", f"{units}/user/parakeetd.service"} <= names
+
+
 def test_the_voice_detector_comes_with_its_licence(names: set[str]) -> None:
     folder = "parakeetd/embedded/silero"
     assert {f"{folder}/silero_vad_16k_sequence.onnx", f"{folder}/LICENSE.md"} <= names
