@@ -11,6 +11,7 @@ PyPI: about five minutes the first time, then three. `--root` is kept, and nothi
     clients    another user cannot open the socket; a member of the group can
     stopped    a daemon that is stopped (SIGSTOP) is restarted within 2 x WatchdogSec
     hung       one whose engine hangs with a segment, while the event loop goes on, likewise
+    proxy      with systemd-socket-proxyd the first client starts it, and waits until it is answered
     sigterm    `systemctl stop` while it recognises ends with exit 0
     user       `parakeetd install` for a user with its own manager, without a login
     removed    `parakeetd uninstall` leaves models and configuration, `--purge` nothing
@@ -174,6 +175,33 @@ def hung(box: Booted) -> str:
         box.run("systemctl", "stop", UNIT)
 
 
+def proxy(box: Booted) -> str:
+    for name in ("parakeetd-proxy.socket", "parakeetd-proxy.service"):
+        box.run(
+            "tee", f"/etc/systemd/system/{name}", stdin=(ROOT / "systemd/proxy" / name).read_text("utf-8")
+        )
+    on_demand = "[Unit]\nStopWhenUnneeded=yes\n"
+    box.run("mkdir", "-p", f"/etc/systemd/system/{UNIT}.d")
+    box.run("tee", f"/etc/systemd/system/{UNIT}.d/on-demand.conf", stdin=on_demand)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "stop", UNIT)
+    box.run("systemctl", "reset-failed", UNIT, check=False)
+    box.run("systemctl", "start", "parakeetd-proxy.socket")
+    if box.show(UNIT, "ActiveState")["ActiveState"] != "inactive":
+        raise Missed("it ran before anybody came")
+    try:
+        begun = time.monotonic()
+        _heard(_ask(box, "127.0.0.1:50050"), CLIP_TEXT)
+        seconds = time.monotonic() - begun
+        box.run("systemctl", "stop", "parakeetd-proxy.socket", "parakeetd-proxy.service")
+        _wait(lambda: box.show(UNIT, "ActiveState")["ActiveState"] == "inactive", "end without clients")
+    finally:
+        box.run("rm", "-rf", f"/etc/systemd/system/{UNIT}.d", "/etc/systemd/system/parakeetd-proxy.socket")
+        box.run("rm", "-f", "/etc/systemd/system/parakeetd-proxy.service")
+        box.run("systemctl", "daemon-reload")
+    return f"the first client was answered after {seconds:.1f} s, the start included"
+
+
 def sigterm(box: Booted) -> str:
     _start(box)
     box.run("sh", "-c", f"for n in 1 2 3 4; do {PYTHON} -c '{ASK}' {TCP} >/dev/null 2>&1 & done; sleep 1")
@@ -231,7 +259,17 @@ def removed(box: Booted) -> str:
     return "models and configuration kept; nothing left by --purge"
 
 
-ROWS: tuple[Callable[[Booted], str], ...] = (install, ready, clients, stopped, hung, sigterm, user, removed)
+ROWS: tuple[Callable[[Booted], str], ...] = (
+    install,
+    ready,
+    clients,
+    stopped,
+    hung,
+    proxy,
+    sigterm,
+    user,
+    removed,
+)
 
 
 def main() -> int:
