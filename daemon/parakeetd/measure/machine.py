@@ -90,6 +90,17 @@ def resident_memory(pid: int | str = "self", proc: Path = PROC) -> int:
     return _kilobytes(proc / str(pid) / "status", "VmRSS")
 
 
+def resident_with_children(pid: int, proc: Path = PROC) -> int:
+    """The same of a process and those that it has started, as a daemon has one for its GPU."""
+    pids: list[int | str] = [pid]
+    for task in proc.glob(f"{pid}/task/*/children"):
+        try:
+            pids += task.read_text().split()
+        except OSError:
+            continue
+    return sum(resident_memory(each, proc) for each in pids)
+
+
 def software() -> str:
     """What a figure was measured with, in one line."""
     runtime = next(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parakeetd.errors import ParakeetError
-from parakeetd.measure.machine import resident_memory
+from parakeetd.measure.machine import resident_with_children
 from parakeetd.measure.speech import clip_files
 from parakeetd.rpc.client import stream_file
 
@@ -30,7 +30,7 @@ class Footprint:
     ready_seconds: float
     """From the start of the process to its line `ready`."""
     resident_ready: int
-    """Bytes of RAM (RSS) when it is ready."""
+    """Bytes of RAM (RSS) when it is ready, with the process of its GPU if that is there."""
     resident_after: int
     """After it has recognised the shipped clips, all at once."""
 
@@ -65,9 +65,9 @@ def measure_daemon(
             try:
                 _wait_until_ready(process)
                 ready = time.perf_counter() - begun
-                at_ready = resident_memory(process.pid)
+                at_ready = resident_with_children(process.pid)
                 asyncio.run(_recognise(address, clip_files()))
-                after = resident_memory(process.pid)
+                after = resident_with_children(process.pid)
             finally:
                 process.terminate()
                 process.communicate()

@@ -11,7 +11,14 @@ import pytest
 from parakeetd import __version__
 from parakeetd.errors import BundleError
 from parakeetd.measure.driver import Driver
-from parakeetd.measure.machine import available_memory, hardware, identity_of, processor, resident_memory
+from parakeetd.measure.machine import (
+    available_memory,
+    hardware,
+    identity_of,
+    processor,
+    resident_memory,
+    resident_with_children,
+)
 from parakeetd.model.bundle import EMBEDDED, Bundle, sha256
 from parakeetd.model.opening import threads_for
 
@@ -70,3 +77,13 @@ def test_a_kernel_that_tells_nothing_is_no_failure(tmp_path: Path) -> None:
 def test_this_process_occupies_memory() -> None:
     assert resident_memory() > 1_000_000
     assert available_memory() > 1_000_000
+
+
+def test_what_a_process_has_started_counts_with_it(proc: Path) -> None:
+    for pid, kilobytes, children in ((7, 100, ("", "8 9 ")), (8, 20, ("",)), (9, 3, ("",))):
+        for thread, text in enumerate(children):
+            (proc / f"{pid}/task/{pid + thread}").mkdir(parents=True)
+            (proc / f"{pid}/task/{pid + thread}/children").write_text(text)
+        (proc / f"{pid}/status").write_text(f"VmRSS:\t {kilobytes} kB\n")
+    assert resident_with_children(7, proc) == 123 * 1024
+    assert resident_with_children(8, proc) == 20 * 1024
