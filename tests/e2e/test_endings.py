@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from session_endings import CONFIG, SESSIONS, end_sessions
+from terminated import terminate
 from watching import watched
 
 SETTLE_SECONDS = 60.0
@@ -23,3 +24,10 @@ async def test_nothing_is_left_of_sessions_however_they_end() -> None:
     assert after.left_over(before) == []
     assert daemon.errors() == []
     assert code == 0
+
+
+def test_a_daemon_under_load_answers_what_it_accepted_and_is_gone_in_time() -> None:
+    made = terminate(streams=6, after=6.0)
+    assert made.problems == []
+    assert made.utterances >= 6
+    assert made.code == 0
