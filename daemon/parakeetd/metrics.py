@@ -47,7 +47,7 @@ class Metrics(Observer):
             standing: how the daemon stands now; called from another thread.
         """
         # When a series began is of no use here, and doubles what is read.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self._served: tuple[WSGIServer, Thread] | None = None
         self.registry = registry = CollectorRegistry()
         registry.register(_Now(standing))

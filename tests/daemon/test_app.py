@@ -38,7 +38,8 @@ async def test_it_is_measured_after_the_daemon_serves(
         write_calibration(path, calibration)
         written.set()
 
-    monkeypatch.setattr(engines, "probe", lambda device: None)
+    monkeypatch.setattr(engines, "look_for_gpu", lambda *, insist: "a GPU")
+    monkeypatch.setattr(engines, "ChildHome", lambda model, command: FakeEngine)
     monkeypatch.setattr(engines, "Recognizer", FakeRecognizer)
     monkeypatch.setattr(engines, "Activity", lambda: Activity(quiet_seconds=0.0))
     monkeypatch.setattr(engines, "write_calibration", write)
