@@ -148,7 +148,7 @@ class Process:
             code = 0
         if self._killed_for:
             return self._killed_for
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        how = f"was ended by {_name_of_signal(-code)}" if code < 0 else f"ended with status {code}"
         return f"its process {how}"
 
     def _log_what_it_says(self, output: IO[bytes]) -> None:
@@ -167,3 +167,10 @@ class Process:
                         self._process.pid,
                         text,
                     )
+
+
+def _name_of_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -118,18 +118,18 @@ def test_what_the_audio_is_at_fault_for_is_told_and_the_child_stays(
     assert home.pid == pid
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize(("signal_number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (40, "signal 40")])
 def test_a_child_that_somebody_kills_is_told_by_its_signal(
-    homes: Callable[[str], ChildHome], signal_number: signal.Signals
+    homes: Callable[[str], ChildHome], signal_number: int, name: str
 ) -> None:
     home = homes("fake")
     engine = home.open()
     assert home.pid is not None
     os.kill(home.pid, signal_number)
-    with pytest.raises(DeviceError, match=f"device cuda: its process was ended by {signal_number.name}"):
+    with pytest.raises(DeviceError, match=f"device cuda: its process was ended by {name}"):
         engine.recognize([piece(1600)], [PLAIN])
     # Again, now that it is known to be dead.
-    with pytest.raises(DeviceError, match=signal_number.name):
+    with pytest.raises(DeviceError, match=name):
         engine.recognize([piece(1600)], [PLAIN])
     assert home.pid is None
 
