@@ -45,7 +45,7 @@ class Wishes:
     """Name of the model; None for the one in the configuration, or the only installed one."""
     calibrate: bool = True
     """Measure the devices, unless there is a table of the model already."""
-    seconds: int = 20
+    seconds: int = 60
     """How long to measure."""
 
 
