@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -74,11 +74,12 @@ class Json(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def use(form: Format, *, debug: bool = False) -> None:
+def use(form: Format, *, debug: bool = False, handlers: Sequence[logging.Handler] | None = None) -> None:
     """Write the log in this form from now on.
 
     Args:
         debug: text names level and logger, too.
+        handlers: those that write it; all of the program when not given.
     """
     text = "%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"
     formatters: dict[Format, logging.Formatter] = {
@@ -86,6 +87,6 @@ def use(form: Format, *, debug: bool = False) -> None:
         "json": Json(),
         "journal": Journal(text),
     }
-    for handler in logging.getLogger().handlers:
+    for handler in logging.getLogger().handlers if handlers is None else handlers:
         handler.setFormatter(formatters[form])
         handler.addFilter(StreamNoted())
