@@ -280,6 +280,8 @@ def test_an_unknown_key_or_a_wrong_type_is_named(paths: Paths, text: str, named:
         ("[server]\ndrain_seconds = 61", "server.drain_seconds must be 0 to 60, not 61"),
         ("[device]\nchoice = 'gpu'", "device.choice must be one of 'auto', 'cpu', 'cuda', not 'gpu'"),
         ("[device]\nthreads = -1", "device.threads must be 0 or more, not -1"),
+        ("[device]\ngpu_idle_seconds = -1", "device.gpu_idle_seconds must be 0 or more, not -1"),
+        ("[device]\ncpu_idle_seconds = -0.5", "device.cpu_idle_seconds must be 0 or more, not -0.5"),
         ("[device]\nthreshold_seconds = -1", "device.threshold_seconds must be 0 or more, not -1"),
         ("[vad]\ndetector = 'silent'", "vad.detector must be one of 'webrtc', 'off', not 'silent'"),
         ("[vad]\naggressiveness = 4", "vad.aggressiveness must be 0, 1, 2 or 3, not 4"),

@@ -104,6 +104,22 @@ def test_a_closed_child_is_gone_and_another_one_can_be_opened(homes: Callable[[s
     assert pids[0] != pids[1]
 
 
+def test_processes_that_come_and_go_leave_no_thread_and_no_file(homes: Callable[[str], ChildHome]) -> None:
+    home = homes("fake")
+
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    before = held()
+    for number in range(10):
+        home.open()
+        if number % 2:
+            home.kill("it is the turn of this one")
+        home.close()
+    # The one that reads what a process says ends a moment after it.
+    until(lambda: held() <= before)
+
+
 def test_what_the_audio_is_at_fault_for_is_told_and_the_child_stays(
     homes: Callable[[str], ChildHome],
 ) -> None:
