@@ -75,7 +75,7 @@ def test_the_units_that_install_writes_are_in_the_wheel(names: set[str]) -> None
 
 def test_the_voice_detector_comes_with_its_licence(names: set[str]) -> None:
     folder = "parakeetd/embedded/silero"
-    assert {f"{folder}/silero_vad_16k_sequence.onnx", f"{folder}/LICENSE.md"} <= names
+    assert {f"{folder}/silero_vad_16k_products.onnx", f"{folder}/LICENSE.md"} <= names
     assert "MIT License" in (ROOT / "daemon" / folder / "LICENSE.md").read_text(encoding="utf-8")
 
 
