@@ -43,9 +43,31 @@ def following(said: Sequence[Word], words: Sequence[Word]) -> tuple[Word, ...]:
         # The last word itself: what follows it is new, whatever its times. Said twice, it is the nearer one.
         at = min(again, key=lambda i: abs(words[i].start - last.start))
         new = words[at + 1 :]
+        # Unless it lies inside: then one hypothesis has two words where the other has one, and that has been said.
+        new = [word for word in new if word.end > last.end]
     else:
         new = [word for word in words if middle(word) > last.end]
     return tuple(replace(word, start=max(word.start, last.end), end=max(word.end, last.end)) for word in new)
+
+
+def bridged(said: Sequence[Word], beyond: Sequence[Word], new: Sequence[Word]) -> tuple[Word, ...]:
+    """The words after a cut, with those that only the part before it has.
+
+    Args:
+        said: words of the part before, up to the cut.
+        beyond: what it heard after them. Its very last word may be half of one, and does not count.
+        new: what the part after the cut says after `said`.
+    """
+    at = said[-1].end if said else -math.inf
+    first = new[0] if new else None
+    missing = []
+    for word in beyond[:-1]:
+        if first is not None and (word.end > first.start or same(word, first)):
+            break
+        if middle(word) > at:
+            missing.append(replace(word, start=max(word.start, at)))
+            at = word.end
+    return (*missing, *new)
 
 
 def before(seam: float, words: Sequence[Word]) -> tuple[Word, ...]:
@@ -72,6 +94,8 @@ class Seams:
     def __init__(self) -> None:
         self._said: tuple[Word, ...] = ()
         """Words of the segment before, when the next one overlaps it."""
+        self._beyond: tuple[Word, ...] = ()
+        """What it heard of the next one."""
 
     def take(
         self, transcript: Transcript, *, seam_before: float | None, seam_after: float | None
@@ -85,10 +109,12 @@ class Seams:
         """
         words = transcript.words
         if seam_before is not None:
-            words = self.left(words, seam_before)
+            words = bridged(self._said, self._beyond, self.left(words, seam_before))
+        heard = words
         if seam_after is not None:
             words = before(seam_after, words)
         self._said = (*self._said, *words)[-KEPT_WORDS:] if seam_after is not None else ()
+        self._beyond = heard[len(words) :] if seam_after is not None else ()
         return transcript if words == transcript.words else transcript_of(words)
 
     def left(self, words: Sequence[Word], seam_before: float | None) -> tuple[Word, ...]:

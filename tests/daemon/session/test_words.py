@@ -54,6 +54,47 @@ def test_words_before_a_seam_are_kept_when_the_segment_before_had_none() -> None
     assert seams.take(late, seam_before=10.0, seam_after=None).text == "word"
 
 
+def after_a_seam(
+    first: tuple[Word, ...], second: tuple[Word, ...], seam: float
+) -> tuple[list[str], tuple[Word, ...]]:
+    """What the part before a cut says, and the part after it."""
+    seams = Seams()
+    said = seams.take(transcript_of(first), seam_before=None, seam_after=seam).words
+    return [word.text for word in said], seams.take(
+        transcript_of(second), seam_before=seam, seam_after=None
+    ).words
+
+
+def test_a_word_after_the_cut_that_only_the_part_before_heard_is_not_lost() -> None:
+    first = words(
+        ("oh", 10.3, 10.6), ("three", 10.7, 10.9), ("four", 11.0, 11.2), ("m", 11.5, 11.7), ("e", 11.8, 12)
+    )
+    second = words(("okay", 10.3, 10.8), ("m", 11.5, 11.7), ("o", 11.8, 12.0), ("w", 12.2, 12.4))
+    said, rest = after_a_seam(first, second, 10.95)
+    assert said == ["oh", "three"]
+    assert [word.text for word in rest] == ["four", "m", "o", "w"]
+
+
+def test_the_last_word_before_a_parts_end_may_be_half_of_one_and_is_left_to_the_next() -> None:
+    first = words(("nine", 1.0, 1.3), ("ate", 1.9, 2.0))
+    said, rest = after_a_seam(first, words(("nine", 1.0, 1.3)), 1.5)
+    assert (said, rest) == (["nine"], ())
+
+
+def test_what_both_parts_heard_after_the_cut_comes_once() -> None:
+    first = words(("a", 1.0, 1.3), ("b", 1.6, 1.8), ("c", 2.0, 2.2), ("d", 2.3, 2.5))
+    second = words(("b", 1.7, 1.9), ("c", 2.1, 2.3), ("d", 2.4, 2.6), ("e", 3.0, 3.2))
+    said, rest = after_a_seam(first, second, 1.5)
+    assert said + [word.text for word in rest] == ["a", "b", "c", "d", "e"]
+
+
+def test_two_words_where_the_part_before_heard_one_are_not_doubled() -> None:
+    first = words(("nine", 1.5, 1.96), ("x", 3.0, 3.2))
+    second = words(("nine", 1.5, 1.7), ("nine", 1.74, 1.96), ("two", 2.1, 2.3), ("x", 3.0, 3.2))
+    said, rest = after_a_seam(first, second, 2.0)
+    assert said + [word.text for word in rest] == ["nine", "two", "x"]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(3, 8), st.integers(0, 6)),

@@ -115,9 +115,10 @@ def test_parts_of_a_segment_without_pauses_overlap_at_their_seam() -> None:
     rest = segmenter.finish()
     assert rest is not None
     [first] = spans
+    overlap = SETTINGS.overlap_ms // FRAME_MS
     assert first.seam_after == rest.seam_before
     assert first.seam_after is not None
-    assert (first.end, rest.start) == (first.seam_after + 50, first.seam_after - 50)
+    assert (first.end, rest.start) == (first.seam_after + overlap, first.seam_after - overlap)
 
 
 def test_speech_that_has_only_begun_when_the_stream_ends_is_kept() -> None:
