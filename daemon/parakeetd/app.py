@@ -15,7 +15,8 @@ from sdnotify import SystemdNotifier
 
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.audio.sources.pulse import PulseServer
-from parakeetd.config import Config, MicrophoneSettings, Paths, watchdog_seconds
+from parakeetd.config import Config, MicrophoneSettings, Paths, session_bus, watchdog_seconds
+from parakeetd.desktop import DesktopBus
 from parakeetd.dictation import Dictation, Microphones
 from parakeetd.errors import ParakeetError
 from parakeetd.rpc.server import RpcServer
@@ -173,7 +174,7 @@ async def run(
             # Devices come and go by themselves: each sign of life says how it stands.
             systemd.notify(f"{line}\nSTATUS={steward.summary()}")
 
-        with _reloading(steward, hangup, systemd):
+        with _reloading(steward, hangup, systemd), _on_dbus(daemon, config.microphone):
             async with supervise(
                 lambda: daemon.routers,
                 notify,
@@ -204,6 +205,20 @@ def _reloading(steward: Steward, hangup: asyncio.Event, systemd: SystemdNotifier
             systemd.notify(f"READY=1\nSTATUS={steward.summary()}")
 
     task = asyncio.create_task(reload(), name="parakeetd-reload")
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@contextmanager
+def _on_dbus(daemon: Daemon, settings: MicrophoneSettings) -> Iterator[None]:
+    """Offer the microphone on the session bus, meanwhile, where there is one."""
+    address = session_bus()
+    if not settings.dbus or address is None:
+        yield
+        return
+    task = asyncio.create_task(DesktopBus(daemon.dictation, address).run(), name="parakeetd-dbus")
     try:
         yield
     finally:

@@ -200,6 +200,8 @@ class MicrophoneSettings:
     another becomes the default."""
     ring_ms: int = 0
     """Audio from before a start that is recognised too. Above 0 the microphone is open as long as the daemon runs."""
+    dbus: bool = True
+    """Offer the microphone on the session's D-Bus, where there is one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ring_ms <= 5_000:
@@ -328,6 +330,15 @@ def moving_variables(environment: Mapping[str, str] | None = None) -> dict[str, 
     """Those that are set."""
     env = os.environ if environment is None else environment
     return {name: env[name] for name in MOVING if env.get(name)}
+
+
+def session_bus(environment: Mapping[str, str] | None = None) -> str | None:
+    """Address of the session's D-Bus; None where there is no session."""
+    env = os.environ if environment is None else environment
+    if address := env.get("DBUS_SESSION_BUS_ADDRESS"):
+        return address
+    runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
+    return f"unix:path={runtime}/bus" if runtime and (runtime / "bus").exists() else None
 
 
 def watchdog_seconds(environment: Mapping[str, str] | None = None) -> float | None:
