@@ -13,6 +13,7 @@ from parakeetd.config import Config, DeviceSettings, Paths, read_config
 from parakeetd.diagnosis.addresses import address_check
 from parakeetd.diagnosis.calibration import calibration_checks
 from parakeetd.diagnosis.check import Check
+from parakeetd.diagnosis.daemon import daemon_checks
 from parakeetd.diagnosis.gpu import (
     gpu_check,
     installed_runtime,
@@ -49,8 +50,10 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> Ite
         used.append("cuda")
     yield from calibration_checks(paths, config, used)
     yield from model_checks(paths.models, config.model.name, used)
-    for address in config.server.listen or paths.default_listen:
+    addresses = config.server.listen or paths.default_listen
+    for address in addresses:
         yield address_check(address, config.access)
+    yield from daemon_checks(next((address for address in addresses if address.startswith("unix:")), None))
     if paths.socket is None and not config.server.listen:
         finding = "$XDG_RUNTIME_DIR is not set, so there is none by default; name one with --listen unix:PATH"
         yield Check("unix socket", "note", finding)

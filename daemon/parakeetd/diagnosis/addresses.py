@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parakeetd.diagnosis.check import Check
 from parakeetd.errors import ConfigError, ListenError, ParakeetError
@@ -120,9 +121,23 @@ def _neighbour(subject: str, address: Address, access: Access) -> Check:
                 "something that is no speech server listens there; stop it, or choose another with --listen"
             )
             return Check(subject, "problem", finding)
+        if not _takes_streams(channel, reach):
+            return Check(subject, "note", "a speech server runs there and takes no streams: it loads or ends")
     # Once for each way in which it can be asked: streamed, or whole recordings.
     models = ", ".join(dict.fromkeys(model.model_name for model in answer.model_config))
     return Check(subject, "ok", f"a speech server runs there and serves {models}")
+
+
+def _takes_streams(channel: grpc.Channel, reach: Reach) -> bool:
+    """Whether its health says so; a server without health has answered already."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    try:
+        told = stub.Check(
+            health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS, metadata=reach.metadata or None
+        )
+    except grpc.RpcError:
+        return True
+    return bool(told.status != health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
 def _own_reach(address: TcpAddress, access: Access) -> Reach:
