@@ -115,6 +115,7 @@ class Schedule(Generic[P]):
         self.hung: list[tuple[Device, str]] = []
         """Devices whose run was given up, for the caller to end it if it can; likewise."""
         self._threshold_seconds = threshold_seconds
+        self._usual_limits = limits
         self._limits = dict(limits)
         self.max_queued = max_queued
         """Pieces that may wait."""
@@ -239,6 +240,8 @@ class Schedule(Generic[P]):
             record.opening_seconds = now - record.busy_since
         record.open, record.warm, record.busy_since, record.used_at = True, False, None, now
         record.openings += 1
+        # What had no room before may have it in a new engine: others of the device come and go, too.
+        self._limits[device] = self._usual_limits[device]
 
     def closed(self, device: Device) -> None:
         """It is closed."""
@@ -281,8 +284,8 @@ class Schedule(Generic[P]):
         self._take_out_hopeless(reason)
 
     def too_large(self, device: Device) -> None:
-        """The device has no memory for its batch of several pieces. They wait again, and from now on its batches have
-        at most half as many padded seconds."""
+        """The device has no memory for its batch of several pieces. They wait again, and until its engine is opened anew
+        its batches have at most half as many padded seconds."""
         record = self._records[device]
         padded = len(record.running) * max(piece.seconds for piece in record.running)
         self._limits[device] = replace(self._limits[device], seconds=padded / 2)

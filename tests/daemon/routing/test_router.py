@@ -307,6 +307,8 @@ def test_the_estimate_decides_and_can_be_replaced() -> None:
 
 def test_with_a_threshold_the_length_alone_decides() -> None:
     router = Router({"cpu": FakeEngine, "cuda": FakeEngine}, threshold_seconds=2.0)
+    router.open("cpu")
+    router.open("cuda")
     assert [answer(router.submit(speech(seconds))).device for seconds in (1.9, 2.0)] == ["cpu", "cuda"]
     router.close(WAIT_SECONDS)
 

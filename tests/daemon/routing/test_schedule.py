@@ -179,6 +179,16 @@ def test_after_a_batch_that_memory_had_no_room_for_batches_stay_half_as_large() 
     assert len(gpu.step("cuda", 5.0).batch) == 2
 
 
+def test_an_engine_that_is_opened_anew_is_given_large_batches_again() -> None:
+    gpu = schedule("cuda", retry_seconds=0.0)
+    add(gpu, *(final(5.0) for _ in range(8)))
+    assert len(gpu.step("cuda", 1.0).batch) == 8
+    gpu.too_large("cuda")
+    gpu.opening("cuda", 2.0)
+    gpu.opened("cuda", 3.0)
+    assert len(gpu.step("cuda", 3.0).batch) == 8
+
+
 def test_a_device_that_does_not_open_hands_on_all_that_wait() -> None:
     both = schedule("cpu", "cuda", opened=False)
     add(both, final(8.0))
