@@ -1,4 +1,4 @@
-"""Drives NVIDIA's own Riva client, in its environment: `python riva_client.py WHAT ADDRESS [FILE]`; prints JSON.
+"""Drives NVIDIA's own Riva client, in its environment: `riva_client.py [FLAG...] WHAT ADDRESS [FILE]`; prints JSON.
 
 Each function makes the calls of the client's command of the same purpose (`transcribe_file.py`,
 `transcribe_file_offline.py`, `--list-models`), which are not part of its package on PyPI.
@@ -6,6 +6,7 @@ Each function makes the calls of the client's command of the same purpose (`tran
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
@@ -14,7 +15,9 @@ import wave
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import grpc
 import riva.client  # type: ignore[import-not-found]  # in the client's environment only
+import riva.client.argparse_utils  # type: ignore[import-not-found]
 from riva.client.proto import (  # type: ignore[import-not-found]
     riva_asr_pb2,
     riva_audio_pb2,
@@ -28,9 +31,26 @@ FILE_CHUNK_FRAMES = 1600
 
 MICROPHONE_CHUNK_BYTES = 640
 
+FLAGS: list[str] = []
+"""How to reach the server, in the client's own words: `--use-ssl`, `--ssl-root-cert`, `--metadata`."""
+
+
+connection = riva.client.argparse_utils.add_connection_argparse_parameters(argparse.ArgumentParser())
+"""The client's own flags, of all its commands."""
+
 
 def service(address: str) -> Any:
-    return riva.client.ASRService(riva.client.Auth(uri=address))
+    """As the client's commands make it: by the flags before the name of the function."""
+    flags = connection.parse_args(FLAGS)
+    auth = riva.client.Auth(
+        flags.ssl_root_cert,
+        flags.use_ssl,
+        address,
+        flags.metadata,
+        flags.ssl_client_cert,
+        flags.ssl_client_key,
+    )
+    return riva.client.ASRService(auth)
 
 
 def descriptors(_address: str) -> dict[str, Any]:
@@ -98,6 +118,27 @@ def microphone(address: str, file: str, custom: str = "", *filters: str) -> dict
     return heard(service(address).streaming_response_generator(spoken(), config))
 
 
+def boosted(address: str, file: str, score: str, *phrases: str) -> dict[str, Any]:
+    """A file as it is streamed, and in one message, as after `--boosted-lm-score` and `--boosted-lm-words`.
+
+    The answer is the status and its message where the server refuses that.
+    """
+    asked = riva.client.RecognitionConfig(language_code="en-US", max_alternatives=1)
+    config = riva.client.StreamingRecognitionConfig(config=asked, interim_results=False)
+    riva.client.add_word_boosting_to_config(config, list(phrases), float(score))
+    try:
+        with riva.client.AudioChunkFileIterator(file, FILE_CHUNK_FRAMES) as chunks:
+            streamed = heard(service(address).streaming_response_generator(chunks, config))
+        with open(file, "rb") as data:  # noqa: PTH123  (as the client does it)
+            whole = service(address).offline_recognize(data.read(), config.config)
+    except grpc.RpcError as error:
+        return {"code": error.code().name, "message": error.details()}
+    return {
+        "streamed": "".join(streamed["finals"]).strip(),
+        "offline": "".join(item.alternatives[0].transcript for item in whole.results).strip(),
+    }
+
+
 def offline(address: str, file: str, custom: str = "") -> dict[str, Any]:
     """A whole file in one message; `custom` as after `--custom-configuration`, KEY:VALUE."""
     config = riva.client.RecognitionConfig(
@@ -138,8 +179,9 @@ def words(results: Iterable[Any]) -> list[list[Any]]:
     ]
 
 
-WAYS = {way.__name__: way for way in (descriptors, parameters, models, stream, microphone, offline)}
+WAYS = {way.__name__: way for way in (descriptors, parameters, models, stream, microphone, boosted, offline)}
 
 if __name__ == "__main__":
-    way, *arguments = sys.argv[1:]
+    at = next(index for index, word in enumerate(sys.argv) if word in WAYS)
+    FLAGS, (way, *arguments) = sys.argv[1:at], sys.argv[at:]
     json.dump(WAYS[way](*arguments), sys.stdout)
