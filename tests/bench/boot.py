@@ -184,7 +184,7 @@ def proxy(box: Booted) -> str:
     box.run("mkdir", "-p", f"/etc/systemd/system/{UNIT}.d")
     box.run("tee", f"/etc/systemd/system/{UNIT}.d/on-demand.conf", stdin=on_demand)
     box.run("systemctl", "daemon-reload")
-    box.run("systemctl", "stop", UNIT)
+    box.run("systemctl", "disable", "--now", UNIT)
     box.run("systemctl", "reset-failed", UNIT, check=False)
     box.run("systemctl", "start", "parakeetd-proxy.socket")
     if box.show(UNIT, "ActiveState")["ActiveState"] != "inactive":
@@ -199,6 +199,7 @@ def proxy(box: Booted) -> str:
         box.run("rm", "-rf", f"/etc/systemd/system/{UNIT}.d", "/etc/systemd/system/parakeetd-proxy.socket")
         box.run("rm", "-f", "/etc/systemd/system/parakeetd-proxy.service")
         box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "enable", UNIT)
     return f"the first client was answered after {seconds:.1f} s, the start included"
 
 
