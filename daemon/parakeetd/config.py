@@ -132,7 +132,9 @@ class DeviceSettings:
     gpu_idle_seconds: float = 300.0
     """A GPU that has had nothing to do for this long is left, with all its memory; 0: never."""
     cpu_idle_seconds: float = 0.0
-    """The same for the model in the daemon's own memory."""
+    """The same for the model on the CPU."""
+    cpu_process: bool = False
+    """The CPU's engine has a process of its own too: for more streams than one core can hear, 100 and more."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:

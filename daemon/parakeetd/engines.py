@@ -177,7 +177,8 @@ def _usable(settings: DeviceSettings) -> tuple[Device, ...]:
 
 
 def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -> Homes:
-    """As `recognizers`, with the GPU's engine in a process of its own; another one has looked whether there is a GPU.
+    """As `recognizers`, with the GPU's engine in a process of its own, and the CPU's where `settings` say so; another
+    one has looked whether there is a GPU.
 
     Raises:
         BundleError: the bundle does not have the precision.
@@ -189,7 +190,8 @@ def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -
     alone: tuple[Device, ...] = ("cpu",)
 
     def on_cpu(followed: Bundle) -> Mapping[Device, Opener]:
-        return {"cpu": _on_cpu(followed, settings, biasing)}
+        here = _on_cpu(followed, settings, biasing)
+        return {"cpu": _apart(followed, settings, "cpu") if settings.cpu_process else here}
 
     if settings.choice == "cpu":
         return Homes(alone, on_cpu)
@@ -202,17 +204,21 @@ def separate_homes(bundle: Bundle, settings: DeviceSettings, biasing: Biasing) -
         return Homes(alone, on_cpu)
 
     def on_both(followed: Bundle) -> Mapping[Device, Opener]:
-        model = ModelToOpen(
-            followed.path,
-            sha256(followed.path / MANIFEST),
-            "cuda",
-            settings.threads,
-            _precision(settings),
-            followed.manifest.decoding.get("cuda", {}),
-        )
-        return {**on_cpu(followed), "cuda": ChildHome(model, CHILD)}
+        return {**on_cpu(followed), "cuda": _apart(followed, settings, "cuda")}
 
     return Homes((*alone, "cuda"), on_both, gpu)
+
+
+def _apart(bundle: Bundle, settings: DeviceSettings, device: Device) -> ChildHome:
+    model = ModelToOpen(
+        bundle.path,
+        sha256(bundle.path / MANIFEST),
+        device,
+        settings.threads,
+        _precision(settings),
+        bundle.manifest.decoding.get(device, {}),
+    )
+    return ChildHome(model, CHILD)
 
 
 def look_for_gpu(*, insist: bool) -> str:

@@ -54,6 +54,7 @@ from speech_servers import (
     Options,
     Parakeetd,
     Server,
+    children,
     parakeetd,
     sherpa,
     sherpa_with_detection,
@@ -145,7 +146,7 @@ async def trial(
         Latencies.of(latencies, lost=lost, other_words=other),
         used / wall,
         (time.process_time() - client_before) / wall,
-        resident_mb(server.pid),
+        sum(resident_mb(pid) for pid in (server.pid, *children(server.pid))),
         percentile(late, 99),
     )
 
@@ -233,6 +234,9 @@ def main() -> int:
     parser.add_argument("--chunk", type=float, default=0.1, help="seconds of audio in a message")
     parser.add_argument("--end-silence", type=float, default=0.8, help="seconds that end an utterance")
     parser.add_argument("--interim", action="store_true", help="ask the daemon for interim results too")
+    parser.add_argument(
+        "--cpu-process", action="store_true", help="the daemon computes in a process of its own"
+    )
     parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
     parser.add_argument("--silent", type=int, default=20, help="streams in which nobody speaks; 0 for none")
     parser.add_argument("--silent-seconds", type=float, default=20.0)
@@ -267,6 +271,7 @@ def main() -> int:
         silent_seconds=arguments.silent_seconds,
         max_streams=arguments.max_streams,
         interim=arguments.interim,
+        cpu_process=arguments.cpu_process,
         precision=arguments.precision,
         python=arguments.python,
         sherpa=arguments.sherpa,

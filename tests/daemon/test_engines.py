@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 import stand_in_child
+from clips import CLIPS
 from parakeetd import engines
 from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.audio.sources.file import read_audio
 from parakeetd.child import ModelToOpen
 from parakeetd.config import DeviceSettings
 from parakeetd.engines import Opened, identity, open_devices, serve_devices
@@ -341,6 +343,16 @@ def test_a_model_in_the_daemons_memory_leaves_and_comes_back(
     assert [recognizer() for recognizer in Watched.seen] == [None]
     assert device_of(opened[0], 1.0) == "cpu"
     assert engine_of(opened[0], "cpu").openings == 2
+
+
+def test_the_cpus_engine_can_have_a_process_of_its_own(bundle: Bundle, opened: list[Opened]) -> None:
+    settings = DeviceSettings(choice="cpu", threads=1, cpu_process=True)
+    opened.append(serve_devices(bundle, settings, max_queued=8))
+    spoken = read_audio(CLIPS / "digits.flac")[: 4 * SAMPLE_RATE]
+    [here] = Recognizer.open(bundle, threads=1).recognize([spoken])
+    assert opened[0].router.submit(spoken).result(PATIENCE_SECONDS).transcript == here
+    assert here.text
+    assert engine_of(opened[0], "cpu").pid is not None
 
 
 def test_without_idle_times_everything_stays(bundle: Bundle, opened: list[Opened], gpu_process: None) -> None:

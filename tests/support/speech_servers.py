@@ -49,6 +49,8 @@ class Options:
     python: Path
     sherpa: Path
     sherpa_options: Sequence[str]
+    cpu_process: bool = False
+    """The daemon computes in a process of its own."""
     detection: Detection | None = None
     """For a second run of sherpa-onnx's server, with its detectors beside it."""
 
@@ -90,6 +92,12 @@ class Server(Protocol):
         ...
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun and that run."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in Path(task, "children").read_text().split()]
+
+
 async def until(moment: float) -> float:
     """Sleep until a moment of the loop's clock; by how much it is past when this returns."""
     clock = asyncio.get_running_loop()
@@ -108,8 +116,8 @@ class Parakeetd:
 
     @contextmanager
     def helpers(self, _streams: int, _track: Track) -> Iterator[list[Helper]]:
-        """None: it detects speech itself."""
-        yield []
+        """The processes in which it computes; it detects speech itself."""
+        yield [Helper(pid) for pid in children(self.pid)]
 
     async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
         clock = asyncio.get_running_loop()
@@ -231,8 +239,9 @@ def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
     with tempfile.TemporaryDirectory(prefix="parakeetd-streams-") as home:
         config = Path(home, "config.toml")
         config.write_text(
-            f"[server]\nmax_streams = {options.max_streams}\n"
+            f"[limits]\nmax_streams = {options.max_streams}\nmax_connections = {options.max_streams}\n"
             f'[device]\nchoice = "cpu"\nprecision = "{options.precision}"\n'
+            f"cpu_process = {str(options.cpu_process).lower()}\n"
             f"[segmentation]\nend_silence_ms = {round(1000 * options.end_silence)}\n"
         )
         arguments = ["--config", str(config), "--models", str(folder / "models"), "--model", "peer"]
