@@ -4,9 +4,11 @@ into, unplug and suspend. What it is told to notice within 2 s and to get over w
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,10 @@ import pytest
 
 from clips import Clip
 from commands import PARAKEETD, home, run, served
+from logind import Bus, mocked_logind, private_bus
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
+from parakeetd.desktop import INTERFACE, PATH
 from parakeetd.dictation import Event, Final, Loudness, State
 from parakeetd.library import load
 from parakeetd.rpc.remote import RemoteMicrophone
@@ -371,6 +375,49 @@ async def test_a_daemon_that_is_told_to_end_tells_the_last_words_first(
             code = await asyncio.to_thread(daemon.end)
             assert (code, watch.text(begin)) == (0, transcribed["digits"]["text"])
     assert sound.control("list", "short", "source-outputs").count("protocol-native") == 0
+
+
+async def worked(command: list[str]) -> bool:
+    return await asyncio.to_thread(subprocess.call, command, stderr=subprocess.DEVNULL) == 0
+
+
+async def eventually(wanted: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again, where nobody tells."""
+    for _ in range(round(PATIENCE_SECONDS * 10)):
+        if await wanted():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("it did not come true in time")
+
+
+async def test_a_desktop_shortcut_by_dbus_and_a_machine_that_sleeps(
+    sound: VirtualSound, clips: dict[str, Clip], transcribed: dict[str, Any], tmp_path: Path
+) -> None:
+    if not (busctl := shutil.which("busctl")):
+        pytest.skip("busctl is missing: apt-get install systemd")
+    samples = await asyncio.to_thread(read_audio, clips["digits"].path)
+    address = f"unix:{sound.folder}/desktop.sock"
+    with private_bus(sound.folder) as bus, mocked_logind(bus):
+        logind = await Bus.at(bus)
+        await eventually(logind.there_is_logind)
+        env = home(tmp_path) | sound.env | {"DBUS_SESSION_BUS_ADDRESS": bus, "DBUS_SYSTEM_BUS_ADDRESS": bus}
+        toggle = [busctl, f"--address={bus}", "call", INTERFACE, PATH, INTERFACE, "Toggle"]
+        with served("--model", "demo", "--listen", address, env=env):
+            async with watching(address) as watch:
+                # It is on the bus a moment after it serves.
+                await eventually(lambda: worked(toggle))
+                await watch.phase("listening", 0)
+                begin = len(watch.events)
+                await logind.tell(sleeping=True)
+                await watch.phase("interrupted", begin, problem="the machine sleeps")
+                assert not sound.control("list", "short", "source-outputs").count("protocol-native")
+                await logind.tell(sleeping=False)
+                await watch.phase("listening", begin)
+                await played(sound, np.concatenate([silence(0.3), samples, silence(0.3)]))
+                assert await worked(toggle)
+                await watch.phase("idle", begin)
+                assert watch.text(begin) == transcribed["digits"]["text"]
+        logind.connection.disconnect()
 
 
 async def test_recordings_that_are_spoken_are_recognised_as_transcribe_does(
