@@ -71,7 +71,13 @@ class ErrorsAnswered:
     ) -> None:
         if isinstance(error, ParakeetError):
             code = code_of(error)
-            _log.info("%s from %s: %s: %s", self._method, self._context.peer(), code.name, error)
+            peer = self._context.peer()
+            if isinstance(error, InputError) and not isinstance(error, TooLong):
+                # It may quote what the client sent: phrases, the first bytes of its audio.
+                _log.info("%s from %s: %s (%s)", self._method, peer, code.name, type(error).__name__)
+                _log.debug("%s from %s: %s", self._method, peer, error)
+            else:
+                _log.info("%s from %s: %s: %s", self._method, peer, code.name, error)
             await self._context.abort(code, str(error))
         elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             _log.error("%s from %s failed", self._method, self._context.peer(), exc_info=error)

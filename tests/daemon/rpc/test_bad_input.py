@@ -219,3 +219,17 @@ async def test_a_model_that_is_not_served_is_named_in_the_error(serving: Serving
             await daemon.client.stub.GetRivaSpeechRecognitionConfig(
                 asr.RivaSpeechRecognitionConfigRequest(model_name="other")
             )
+
+
+async def test_what_a_client_sent_is_not_in_the_log(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with serving() as daemon:
+            _, message = await daemon.client.refusal(
+                opening(UNDECLARED), *chunks(b"secret words" * 400, 3200)
+            )
+    # The first bytes of its audio, which the client is told, may be anything.
+    assert "73 65 63 72 65 74" in message
+    assert "INVALID_ARGUMENT (AudioError)" in caplog.text
+    assert "73 65 63" not in caplog.text
