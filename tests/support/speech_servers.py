@@ -25,7 +25,7 @@ import numpy as np
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from parakeetd_proto import riva_audio_pb2 as audio
-from speech_load import RATE, Final, Track, sent_with
+from speech_load import RATE, Final, Floats, Spoken, Track, sent_with
 from websocket import WebSocket
 
 PRE_ROLL, TRAILING_PAD = 0.3, 0.6
@@ -112,6 +112,7 @@ class Parakeetd:
     address: str
     pid: int
     interim: bool = False
+    end_silence: float = 0.8
     name: str = "parakeetd"
 
     @contextmanager
@@ -142,21 +143,63 @@ class Parakeetd:
     async def _requests(
         self, track: Track, begin: float, chunk_seconds: float, late: list[float]
     ) -> AsyncIterator[asr.StreamingRecognizeRequest]:
-        config = asr.RecognitionConfig(
-            encoding=audio.LINEAR_PCM,
-            sample_rate_hertz=RATE,
-            audio_channel_count=1,
-            enable_word_time_offsets=True,
-        )
         yield asr.StreamingRecognizeRequest(
-            streaming_config=asr.StreamingRecognitionConfig(config=config, interim_results=self.interim)
+            streaming_config=asr.StreamingRecognitionConfig(config=CONFIG, interim_results=self.interim)
         )
         size = round(chunk_seconds * RATE)
         for at in range(0, len(track.samples), size):
             chunk = track.samples[at : at + size]
-            pcm = np.round(np.clip(chunk, -1, 1) * 32767).astype("<i2").tobytes()
+            message = asr.StreamingRecognizeRequest(audio_content=pcm(chunk))
             late.append(await until(begin + (at + size) / RATE))
-            yield asr.StreamingRecognizeRequest(audio_content=pcm)
+            yield message
+
+
+@dataclass
+class ParakeetdUtterances(Parakeetd):
+    """The daemon under the conditions of sherpa-onnx's server: its client says what an utterance is."""
+
+    name: str = "parakeetd, utterances"
+
+    async def stream(self, track: Track, begin: float, chunk_seconds: float) -> Stream:
+        clock = asyncio.get_running_loop()
+        got = Stream([], [])
+
+        async def ask(spoken: Spoken) -> None:
+            request = asr.RecognizeRequest(config=CONFIG, audio=pcm(with_silence(track, spoken)))
+            try:
+                response = await stub.Recognize(request)
+            except grpc.aio.AioRpcError as error:
+                got.failure = f"{error.code().name}: {error.details()}"
+                return
+            said = " ".join(result.alternatives[0].transcript.strip() for result in response.results)
+            got.finals.append(Final(clock.time(), spoken.start, spoken.end, said))
+
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with (
+            grpc.aio.insecure_channel(self.address, options=options) as channel,
+            asyncio.TaskGroup() as tasks,
+        ):
+            stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+            for spoken in track.spoken:
+                end_known = begin + sent_with(spoken.end + self.end_silence, chunk_seconds)
+                got.late.append(await until(end_known))
+                tasks.create_task(ask(spoken))
+        return got
+
+
+CONFIG = asr.RecognitionConfig(
+    encoding=audio.LINEAR_PCM, sample_rate_hertz=RATE, audio_channel_count=1, enable_word_time_offsets=True
+)
+
+
+def pcm(samples: Floats) -> bytes:
+    return np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def with_silence(track: Track, spoken: Spoken) -> Floats:
+    """An utterance with what comes before and after it."""
+    first = max(0, round((spoken.start - PRE_ROLL) * RATE))
+    return track.samples[first : round((spoken.end + TRAILING_PAD) * RATE)]
 
 
 @dataclass(frozen=True)
@@ -223,8 +266,7 @@ class Sherpa:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(receive())
             for spoken in track.spoken:
-                first = max(0, round((spoken.start - PRE_ROLL) * RATE))
-                samples = track.samples[first : round((spoken.end + TRAILING_PAD) * RATE)]
+                samples = with_silence(track, spoken)
                 header = np.array([RATE, 4 * len(samples)], "<i4").tobytes()
                 late = await until(begin + sent_with(spoken.end + self.end_silence, chunk_seconds))
                 got.late.append(late)
@@ -234,7 +276,9 @@ class Sherpa:
 
 
 @contextmanager
-def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
+def parakeetd(
+    folder: Path, options: Options, *, made: type[Parakeetd] = Parakeetd, detector: str = "webrtc"
+) -> Iterator[Parakeetd]:
     """The daemon with a model of `folder`, on a free port; ends with the block."""
     with tempfile.TemporaryDirectory(prefix="parakeetd-streams-") as home:
         config = Path(home, "config.toml")
@@ -242,11 +286,19 @@ def parakeetd(folder: Path, options: Options) -> Iterator[Parakeetd]:
             f"[limits]\nmax_streams = {options.max_streams}\nmax_connections = {options.max_streams}\n"
             f'[device]\nchoice = "cpu"\nprecision = "{options.precision}"\n'
             f"cpu_process = {str(options.cpu_process).lower()}\n"
+            f'[vad]\ndetector = "{detector}"\n'
             f"[segmentation]\nend_silence_ms = {round(1000 * options.end_silence)}\n"
         )
         arguments = ["--config", str(config), "--models", str(folder / "models"), "--model", "peer"]
         with daemon(options.python, arguments, home) as (address, pid):
-            yield Parakeetd(address, pid, options.interim)
+            yield made(address, pid, options.interim, options.end_silence)
+
+
+@contextmanager
+def parakeetd_utterances(folder: Path, options: Options) -> Iterator[Parakeetd]:
+    """The same for a client that says what an utterance is: nothing is detected."""
+    with parakeetd(folder, options, made=ParakeetdUtterances, detector="off") as server:
+        yield server
 
 
 @contextmanager
