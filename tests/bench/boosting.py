@@ -27,7 +27,7 @@ from typing import Any
 
 import jiwer
 
-from parakeetd.audio import Samples
+from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.config import Paths
 from parakeetd.errors import PhraseError
@@ -39,6 +39,9 @@ from parakeetd.model.phrases import USUAL_BOOST, Boost
 from parakeetd.model.recognizer import Recognizer
 
 BATCH = 8
+
+LONGEST_SECONDS = 20.0
+"""Longer recordings are left out: they would be cut."""
 
 ROUNDS = 30
 """Of timing."""
@@ -80,11 +83,9 @@ class Outcome:
 
 def recordings(folder: Path, prefix: str) -> list[Clip]:
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [
-        Clip(read_audio(folder / row["file"]), row["transcript"].lower())
-        for row in rows
-        if row["transcript"] and row["file"].startswith(prefix)
-    ]
+    wanted = [row for row in rows if row["transcript"] and row["file"].startswith(prefix)]
+    clips = [Clip(read_audio(folder / row["file"]), row["transcript"].lower()) for row in wanted]
+    return [clip for clip in clips if len(clip.samples) <= LONGEST_SECONDS * SAMPLE_RATE]
 
 
 def texts(

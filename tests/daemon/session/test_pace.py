@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from parakeetd.session.pace import FIRST_SECONDS, FIRST_TRIES, INTERIM_SECONDS, SHARE, Pace
@@ -21,9 +23,10 @@ def made(
 
 def test_interims_come_often_until_there_is_text_and_then_at_their_usual_pace() -> None:
     times = made(Pace(), 1.5, has_text_from=0.35)
-    first = [round(i * FIRST_SECONDS, 2) for i in range(5)]
-    assert times[:5] == first
-    assert times[5:7] == [round(first[-1] + INTERIM_SECONDS * n, 2) for n in (1, 2)]
+    tries = math.ceil(0.35 / FIRST_SECONDS) + 1
+    first = [round(i * FIRST_SECONDS, 2) for i in range(tries)]
+    assert times[:tries] == first
+    assert times[tries : tries + 2] == [round(first[-1] + INTERIM_SECONDS * n, 2) for n in (1, 2)]
 
 
 def test_what_has_no_text_for_long_is_not_tried_so_often_any_more() -> None:
