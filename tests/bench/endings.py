@@ -72,7 +72,10 @@ def main() -> int:
         problems += [f"the log says: {line}" for line in daemon.errors()[:20]]
     growth = after.resident_mb / before.resident_mb - 1
     print(f"{seconds:.0f} s; " + ", ".join(f"{kind} {number}" for kind, number in sorted(ended.items())))
-    print(f"memory {before.resident_mb:.1f} -> {after.resident_mb:.1f} MB, {100 * growth:+.1f} %")
+    print(
+        f"memory {before.resident_mb:.1f} -> {after.resident_mb:.1f} MB, {100 * growth:+.1f} % "
+        f"(with what the allocator holds back: {before.untrimmed_mb:.1f} -> {after.untrimmed_mb:.1f} MB)"
+    )
     for what in ("tasks", "threads", "files"):
         print(f"{what}: {sum(getattr(before, what).values())} -> {sum(getattr(after, what).values())}")
     if growth >= MAX_GROWTH:

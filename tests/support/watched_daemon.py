@@ -1,13 +1,15 @@
 """`parakeetd`, watched from within: `python watched_daemon.py FILE ARGUMENTS...` is `parakeetd ARGUMENTS...`, and at
 each SIGUSR1 it writes to FILE what is alive in it.
 
-With `PARAKEETD_SLOW_DISK=SECONDS:FOLDER:...` in the environment every file in these folders takes so long to be opened,
-made, renamed or removed, in the thread that does it, as on a disk that does not keep up.
+With `PARAKEETD_SLOW_DISK=SECONDS:FLAG:FOLDER:...` in the environment every file in these folders takes so long to be
+opened, made, renamed or removed, in the thread that does it, as on a disk that does not keep up; while the file FLAG is
+there. With `PARAKEETD_STAND_IN=KIND` there is a GPU's child process, as in `stand_in_daemon.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from parakeetd.cli import main
+from stand_in_daemon import stand_in
 
 _FILE_EVENTS = frozenset(
     {"open", "os.mkdir", "os.rename", "os.remove", "os.listdir", "os.scandir", "tempfile.mkstemp"}
@@ -27,8 +30,10 @@ _FILE_EVENTS = frozenset(
 
 
 def report(file: Path) -> None:
-    """Write what is alive now: the name of each task's coroutine, threads of Python's, kinds of objects."""
+    """Write what is alive now: the name of each task's coroutine, threads of Python's, kinds of objects. What is not in
+    use is given back to the system, so that the memory left is what is."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     tasks = Counter(
         getattr(task.get_coro(), "__qualname__", repr(task))
         for task in asyncio.all_tasks()
@@ -44,11 +49,11 @@ def report(file: Path) -> None:
     part.replace(file)
 
 
-def slow_down(seconds: float, folders: list[str]) -> None:
-    """From now on, files in these folders take their time."""
+def slow_down(seconds: float, flag: str, folders: tuple[str, ...]) -> None:
+    """While the file `flag` is there, files in these folders take their time."""
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event in _FILE_EVENTS and str(arguments[0]).startswith(tuple(folders)):
+        if event in _FILE_EVENTS and str(arguments[0]).startswith(folders) and os.path.exists(flag):  # noqa: PTH110
             time.sleep(seconds)
 
     sys.addaudithook(hook)
@@ -62,6 +67,8 @@ if __name__ == "__main__":
 
     signal.signal(signal.SIGUSR1, tell)
     if slow := os.environ.get("PARAKEETD_SLOW_DISK"):
-        delay, *where = slow.split(":")
-        slow_down(float(delay), where)
+        delay, flag, *where = slow.split(":")
+        slow_down(float(delay), flag, tuple(where))
+    if kind := os.environ.get("PARAKEETD_STAND_IN"):
+        stand_in(kind)
     main()

@@ -41,6 +41,9 @@ class Alive:
     files: Mapping[str, int]
     """Open descriptors, by what they are."""
     resident_mb: float
+    """After what is not in use was given back to the system: what is held back varies from one moment to the next."""
+    untrimmed_mb: float
+    """Before that."""
     objects: Mapping[str, int]
     """Of Python's, by type: the commonest."""
 
@@ -73,6 +76,7 @@ class Watched:
     def alive(self) -> Alive:
         """Ask it what is alive in it."""
         self.told_in.unlink(missing_ok=True)
+        untrimmed = resident_mb(self.pid)
         self.process.send_signal(signal.SIGUSR1)
         patience = time.monotonic() + TELL_SECONDS
         while not self.told_in.exists():
@@ -89,7 +93,14 @@ class Watched:
         for link in (root / "fd").iterdir():
             with suppress(OSError):
                 files[str(link.readlink()).partition(":[")[0]] += 1
-        return Alive(told["tasks"], dict(threads), dict(files), resident_mb(self.pid), dict(told["objects"]))
+        return Alive(
+            told["tasks"],
+            dict(threads),
+            dict(files),
+            resident_mb(self.pid),
+            untrimmed,
+            dict(told["objects"]),
+        )
 
     def settled(self, before: Alive, seconds: float) -> Alive:
         """What is alive when nothing is left over, or after so many seconds."""
