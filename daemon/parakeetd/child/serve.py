@@ -11,6 +11,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -25,6 +27,9 @@ from parakeetd.model.transcript import Transcript
 
 _DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
+
+FIRST_TO_GO: Final = 500
+"""Of -1000 (never) to 1000: as if it had half of all memory beside its own."""
 
 MEMORY_EVERY_SECONDS: Final = 1.0
 """How often the device's memory is asked for, at most: the driver takes a moment to answer."""
@@ -89,6 +94,7 @@ def main(
     """
     descriptor, parent, level = arguments
     _die_with(int(parent))
+    _be_the_first_to_go()
     # Signals of a terminal or a service manager are for the daemon, which says when its child is to leave.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -167,3 +173,9 @@ def _die_with(parent: int) -> None:
     if os.getppid() != parent:
         # It has died already.
         os._exit(0)
+
+
+def _be_the_first_to_go() -> None:
+    """Where memory runs out, the kernel shall take this process, which is replaced, and not the daemon."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO))

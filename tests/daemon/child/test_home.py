@@ -311,6 +311,13 @@ def test_a_child_is_not_told_what_systemd_tells_the_daemon(
     assert b"ORT_DISABLE_TELEMETRY=1" in environment
 
 
+def test_where_memory_runs_out_the_child_goes_before_the_daemon(homes: Callable[[str], ChildHome]) -> None:
+    home = homes("fake")
+    home.open()
+    scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (home.pid, "self")]
+    assert scores[0] > scores[1]
+
+
 PARENT = """
 import sys, time
 import stand_in_child
