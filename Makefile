@@ -9,6 +9,8 @@ PIPECAT ?= pipecat-ai[nvidia]==1.14.0
 # The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
 ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
 SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 numpy
+# The coverage-guided fuzzer of the parsers.
+ATHERIS ?= atheris==3.1.0
 PYTEST_FLAGS ?= -q
 PYTHONS ?= python3.12 python3.13
 
@@ -23,9 +25,10 @@ LIVEKIT_STAMP := .venv-livekit/.ready
 PIPECAT_STAMP := .venv-pipecat/.ready
 ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
+FUZZ_STAMP := .venv-fuzz/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size peers streams lint format proto-check clean python
+.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size peers streams fuzz lint format proto-check clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -70,6 +73,9 @@ peers: $(DEV_STAMP) $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Time 
 
 streams: $(DEV_STAMP) $(CONVERT_STAMP) $(SHERPA_STAMP)  ## Measure latency under many real-time streams, and sherpa-onnx's server
 	@.venv/bin/python tests/bench/streams.py $(MODEL) --search 0.5
+
+fuzz: $(DEV_STAMP) $(FUZZ_STAMP)  ## Feed all that reads with 20,000 damaged inputs, then let a coverage-guided fuzzer look for more
+	@.venv/bin/python tests/bench/fuzz.py --guided 60
 
 lint: $(DEV_STAMP)  ## Check formatting, style, types and who imports whom
 	.venv/bin/ruff format --check .
@@ -135,6 +141,11 @@ $(LIVEKIT_STAMP): Makefile | python
 $(PIPECAT_STAMP): Makefile | python
 	$(call make_venv,.venv-pipecat)
 	@.venv-pipecat/bin/pip install $(PIP_FLAGS) "$(PIPECAT)"
+	@touch $@
+
+$(FUZZ_STAMP): pyproject.toml | python
+	$(call make_venv,.venv-fuzz)
+	@.venv-fuzz/bin/pip install $(PIP_FLAGS) --editable . "$(ATHERIS)"
 	@touch $@
 
 $(ONNX_ASR_STAMP): Makefile | python
