@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from parakeetd.errors import ConfigError, ListenError
+from parakeetd.keyboard.choice import Session
 from parakeetd.logs import Format
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.session import SessionSettings
@@ -341,6 +342,12 @@ def session_bus(environment: Mapping[str, str] | None = None) -> str | None:
         return address
     runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
     return f"unix:path={runtime}/bus" if runtime and (runtime / "bus").exists() else None
+
+
+def desktop_session(environment: Mapping[str, str] | None = None) -> Session:
+    """What kind of desktop this process belongs to."""
+    env = os.environ if environment is None else environment
+    return Session(wayland=bool(env.get("WAYLAND_DISPLAY")), x11=bool(env.get("DISPLAY")))
 
 
 def watchdog_seconds(environment: Mapping[str, str] | None = None) -> float | None:

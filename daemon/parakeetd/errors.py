@@ -114,3 +114,7 @@ class SetupError(ParakeetError):
 
 class MicrophoneError(ParakeetError):
     """A microphone that is not there, or a sound server that does not answer."""
+
+
+class TypingError(ParakeetError):
+    """Text cannot be typed into windows here, or not in this way."""

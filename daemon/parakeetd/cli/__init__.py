@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "See it work: stream the shipped clips through the real server.",
     "transcribe": "Recognise the speech in audio files.",
     "listen": "Live captions from the microphone.",
+    "dictate": "Type what is said into the window that has the focus.",
     "start": "Open the daemon's microphone.",
     "stop": "Close it, and recognise what was said last.",
     "toggle": "Open or close it: for a single key.",
