@@ -72,7 +72,7 @@ peers: $(DEV_STAMP) $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Time 
 	@.venv/bin/python tests/bench/peers.py $(MODEL)
 
 streams: $(DEV_STAMP) $(CONVERT_STAMP) $(SHERPA_STAMP)  ## Measure latency under many real-time streams, and sherpa-onnx's server
-	@.venv/bin/python tests/bench/streams.py $(MODEL) --search 0.5
+	@.venv/bin/python tests/bench/streams.py $(MODEL) --search 0.05,0.5 --servers parakeetd,utterances,sherpa --cpu-process
 
 fuzz: $(DEV_STAMP) $(FUZZ_STAMP)  ## Feed all that reads with 20,000 damaged inputs, then let a coverage-guided fuzzer look for more
 	@.venv/bin/python tests/bench/fuzz.py --guided 60

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,6 +73,12 @@ LATE_SECONDS = 0.1
 TWICE, SILENT_SHARE = 2.0, 0.01
 
 Serving = Callable[[Path, Options], AbstractContextManager[Server]]
+
+SERVERS: Mapping[str, Serving] = {
+    "parakeetd": parakeetd,
+    "utterances": parakeetd_utterances,
+    "sherpa": sherpa,
+}
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,6 @@ async def trial(
     used = sum(cpu_seconds(pid) - at_first for pid, at_first in before.items())
     latencies, lost, other = [], 0, 0
     for answer, spoken, begin in zip(answers, counted, begins, strict=True):
-        if answer.failure:
-            print(f"  {server.name}: a stream ended with {answer.failure}", flush=True)
         for item, finals in zip(spoken, pair(spoken, answer.finals), strict=True):
             if not finals:
                 lost += 1
@@ -141,6 +145,10 @@ async def trial(
             known = begin + sent_with(item.end + options.end_silence, options.chunk)
             latencies.append(finals[-1].received - known)
             other += " ".join(final.text for final in finals) != item.text
+    if failures := [answer.failure for answer in answers if answer.failure]:
+        print(
+            f"  {server.name}: {len(failures)} streams ended with an error, such as {failures[0]}", flush=True
+        )
     late = [value for answer in answers for value in answer.late]
     return Trial(
         server.name,
@@ -242,15 +250,15 @@ def main() -> int:
         "--cpu-process", action="store_true", help="the daemon computes in a process of its own"
     )
     parser.add_argument(
-        "--utterances",
-        action="store_true",
-        help="a run of the daemon too in which clients send whole utterances, as sherpa-onnx's do",
+        "--servers",
+        default="parakeetd,sherpa",
+        metavar="NAME,NAME",
+        help="of parakeetd, utterances (the daemon whose clients send whole utterances, as sherpa-onnx's do), sherpa",
     )
     parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
     parser.add_argument("--silent", type=int, default=20, help="streams in which nobody speaks; 0 for none")
     parser.add_argument("--silent-seconds", type=float, default=20.0)
     parser.add_argument("--max-streams", type=int, default=1024)
-    parser.add_argument("--without-sherpa", action="store_true")
     parser.add_argument("--output", type=Path, metavar="FILE.json")
     parser.add_argument("--print", action="store_true", help="measure without judging")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help="that runs the daemon")
@@ -307,11 +315,7 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     counts = [int(text) for text in arguments.streams.split(",") if text]
     longest = max(options.seconds, arguments.search_seconds)
     track = make_track(shipped_pieces(CLIPS), longest + FLUSH_SECONDS + 120, PAUSES)
-    servers: list[Serving] = [parakeetd]
-    if arguments.utterances:
-        servers.append(parakeetd_utterances)
-    if not arguments.without_sherpa:
-        servers.append(sherpa)
+    servers: list[Serving] = [SERVERS[name] for name in arguments.servers.split(",")]
     if options.detection is not None:
         servers.append(sherpa_with_detection)
     name = Path(arguments.model).name.removesuffix(".nemo")
