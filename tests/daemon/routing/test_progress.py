@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -83,3 +85,44 @@ def test_a_device_that_failed_is_waited_for_until_its_next_try() -> None:
     schedule.opening("cpu", 0.0)
     schedule.failed("cpu", 1.0, "no memory")
     assert schedule.patience() == RETRY_SECONDS
+
+
+class OneByOne(FakeEngine):
+    """Begins each batch when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: queue.Queue[None] = queue.Queue()
+        self.go_on: queue.Queue[None] = queue.Queue()
+
+    def recognize(
+        self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
+    ) -> list[Transcript]:
+        self.begun.put(None)
+        self.go_on.get(timeout=WAIT_SECONDS)
+        return super().recognize(audio, options)
+
+
+def test_time_without_movement_begins_with_work_and_anew_with_each_batch() -> None:
+    engine = OneByOne()
+    router = Router({"cpu": lambda: engine})
+    router.open("cpu")
+    try:
+        for wait in (0.05, 0.0):
+            # A router that had nothing to do has not stood still.
+            time.sleep(wait)
+            before = time.monotonic()
+            first = router.submit(SPEECH)
+            engine.begun.get(timeout=WAIT_SECONDS)
+            assert router.progress().still_seconds <= time.monotonic() - before
+            second = router.submit(SPEECH)
+            before = time.monotonic()
+            engine.go_on.put(None)
+            first.result(WAIT_SECONDS)
+            engine.begun.get(timeout=WAIT_SECONDS)
+            assert router.progress().unanswered == 1
+            assert router.progress().still_seconds <= time.monotonic() - before
+            engine.go_on.put(None)
+            second.result(WAIT_SECONDS)
+    finally:
+        router.close(WAIT_SECONDS)

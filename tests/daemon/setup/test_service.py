@@ -298,3 +298,20 @@ def test_what_root_writes_into_a_services_folder_is_the_services(tmp_path: Path)
     give_to_owner(folder)
     assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {12345}
     give_to_owner(tmp_path / "not there")
+
+
+@pytest.mark.parametrize("old", [None, "# mine\n"])
+def test_a_configuration_that_could_not_be_read_afterwards_is_taken_back(
+    places: Places, monkeypatch: pytest.MonkeyPatch, old: str | None
+) -> None:
+    file = places.paths.config_file
+    if old is not None:
+        write_if_changed(file, old)
+
+    def refuse(*_: object) -> None:
+        raise ConfigError("unknown key")
+
+    monkeypatch.setattr(service, "read_config", refuse)
+    with pytest.raises(ConfigError, match="unknown key"):
+        service._have_settings("demo", places, Told())
+    assert (file.read_text() if file.exists() else None) == old
