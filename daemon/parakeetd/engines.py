@@ -93,7 +93,12 @@ def serve_devices(
     """The same for a daemon, which runs for months: the GPU's engine lives in a process of its own, and engines that
     are not used leave. This process never touches the GPU."""
     biasing = Biasing.of(bundle)
-    wanted: dict[Device, float] = {"cpu": settings.cpu_idle_seconds, "cuda": settings.gpu_idle_seconds}
+    # Where the GPU is insisted on, the CPU stands in while that is not there, and goes as it does.
+    stand_in = settings.gpu_idle_seconds if settings.choice == "cuda" else 0.0
+    wanted: dict[Device, float] = {
+        "cpu": settings.cpu_idle_seconds or stand_in,
+        "cuda": settings.gpu_idle_seconds,
+    }
     idle = {device: seconds for device, seconds in wanted.items() if seconds}
     homes = separate_homes(bundle, settings, biasing)
     return _open(bundle, settings, biasing, homes, max_queued=max_queued, tables=tables, idle_seconds=idle)

@@ -275,6 +275,17 @@ def test_a_daemon_that_insists_on_the_gpu_has_it_open_at_once(
     assert device_of(opened[0], 0.5) == "cuda"
 
 
+def test_a_cpu_that_stood_in_for_the_gpu_leaves_as_the_gpu_does(
+    bundle: Bundle, opened: list[Opened], gpu_process: None
+) -> None:
+    settings = DeviceSettings(choice="cuda", threads=1, gpu_idle_seconds=0.3)
+    opened.append(serve_devices(bundle, settings, max_queued=8))
+    until(lambda: engine_of(opened[0], "cuda").engine == "closed")
+    opened[0].router.wake()
+    until(lambda: engine_of(opened[0], "cpu").openings == 1)
+    until(lambda: {report.engine for report in opened[0].router.devices()} == {"closed"})
+
+
 def test_a_daemon_that_insists_on_a_gpu_that_does_not_open_does_not_start(
     bundle: Bundle, gpu_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
