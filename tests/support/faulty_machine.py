@@ -30,7 +30,7 @@ SLOW_SECONDS = 2.0
 STATE_BYTES = 64 * 1024
 """Of the disk for state files."""
 
-END_OF_TALK_SECONDS = 60.0
+END_OF_TALK_SECONDS = 300.0
 """A stream that is not answered so long after its audio has ended never is."""
 
 YEARS = 10 * 365 * 86_400
@@ -237,8 +237,10 @@ def _judge(running: list[Talk], made: Endured) -> None:
     made.streams += len(running)
     for number, one in enumerate(running):
         made.utterances += len(one.track.spoken)
-        if one.code != "OK":
-            made.problems.append(f"stream {number} ended with {one.code or 'nothing'}: {one.details}")
+        if not one.code:
+            made.problems.append(f"stream {number} had not ended {END_OF_TALK_SECONDS:g} s after its audio")
+        elif one.code != "OK":
+            made.problems.append(f"stream {number} ended with {one.code}: {one.details}")
         for item, finals in zip(one.track.spoken, pair(one.track.spoken, one.finals), strict=True):
             made.other_words += bool(finals) and " ".join(final.text for final in finals) != item.text
     made.problems += judged(running)
