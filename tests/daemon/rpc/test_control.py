@@ -26,7 +26,9 @@ from parakeetd.rpc.standing import (
 )
 from parakeetd.session import ServedModel, Sessions, SessionSettings
 from parakeetd_proto import control_pb2 as control
-from parakeetd_proto import control_pb2_grpc
+from parakeetd_proto import control_pb2_grpc, riva_asr_pb2_grpc
+from parakeetd_proto import riva_asr_pb2 as asr
+from wire import pcm, silence
 
 CONTROL = "parakeetd.v1.Control"
 RIVA = "nvidia.riva.asr.RivaSpeechRecognition"
@@ -221,6 +223,23 @@ async def test_health_waits_for_a_model_and_control_does_not(
         for channel in (tcp, unix):
             assert await health(channel, "") == SERVING
             assert await health(channel, RIVA) == SERVING
+
+
+async def test_while_a_model_is_loaded_streams_are_told_to_come_again(
+    tmp_path: Path, steward: FakeSteward
+) -> None:
+    server = RpcServer(Sessions((), SessionSettings()), (f"unix:{tmp_path}/p.sock",), steward=steward)
+    await server.start(ready=False)
+    try:
+        async with grpc.aio.insecure_channel(server.addresses[0]) as channel:
+            stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError, match="is loading its model; try again") as caught:
+                await stub.Recognize(asr.RecognizeRequest(config=pcm(), audio=silence(0.1)))
+            listed = await stub.GetRivaSpeechRecognitionConfig(asr.RivaSpeechRecognitionConfigRequest())
+    finally:
+        await server.drain(0.1, 1)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not listed.model_config
 
 
 async def test_the_health_of_control_is_unknown_over_tcp(
