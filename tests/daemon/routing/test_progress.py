@@ -92,14 +92,14 @@ class OneByOne(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun: queue.Queue[None] = queue.Queue()
-        self.go_on: queue.Queue[None] = queue.Queue()
+        self.entered: queue.Queue[None] = queue.Queue()
+        self.leave: queue.Queue[None] = queue.Queue()
 
     def recognize(
         self, audio: Sequence[Samples], options: Sequence[DecodeOptions] = (), /
     ) -> list[Transcript]:
-        self.begun.put(None)
-        self.go_on.get(timeout=WAIT_SECONDS)
+        self.entered.put(None)
+        self.leave.get(timeout=WAIT_SECONDS)
         return super().recognize(audio, options)
 
 
@@ -113,16 +113,16 @@ def test_time_without_movement_begins_with_work_and_anew_with_each_batch() -> No
             time.sleep(wait)
             before = time.monotonic()
             first = router.submit(SPEECH)
-            engine.begun.get(timeout=WAIT_SECONDS)
+            engine.entered.get(timeout=WAIT_SECONDS)
             assert router.progress().still_seconds <= time.monotonic() - before
             second = router.submit(SPEECH)
             before = time.monotonic()
-            engine.go_on.put(None)
+            engine.leave.put(None)
             first.result(WAIT_SECONDS)
-            engine.begun.get(timeout=WAIT_SECONDS)
+            engine.entered.get(timeout=WAIT_SECONDS)
             assert router.progress().unanswered == 1
             assert router.progress().still_seconds <= time.monotonic() - before
-            engine.go_on.put(None)
+            engine.leave.put(None)
             second.result(WAIT_SECONDS)
     finally:
         router.close(WAIT_SECONDS)
