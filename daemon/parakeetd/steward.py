@@ -20,14 +20,15 @@ from parakeetd.measure.machine import resident_memory
 from parakeetd.model.bundle import EMBEDDED, TOKENS, Bundle, find_bundle, installed_names
 from parakeetd.model.decoding import decoders_of
 from parakeetd.model.tokens import Vocabulary
-from parakeetd.routing import DeviceReport, Router
+from parakeetd.routing import Router
 from parakeetd.rpc.standing import (
-    DeviceStanding,
     InstalledModel,
     ModelStanding,
     Reloaded,
     Standing,
     State,
+    device_standing,
+    in_words,
 )
 from parakeetd.session import ServedModel, Sessions
 from parakeetd.session.stream import MAX_UNDER_WAY
@@ -119,7 +120,7 @@ class Steward:
                     "for a full one: pip install 'parakeetd[convert]' && parakeetd-convert list"
                 )
             await self._serve([await self._open(bundle, self.config)])
-            log.info("serving model %s", _in_words(self._loaded[0]))
+            log.info("serving model %s", self._in_words(self._loaded[0]))
 
     async def close(self, seconds: float) -> bool:
         """Close all models. False when that took longer than so many seconds."""
@@ -151,7 +152,7 @@ class Steward:
                 bundle = await asyncio.to_thread(self._bundle, name)
                 known = await self._open(bundle, self.config)
                 await self._serve([*self._loaded, known])
-                log.info("loaded model %s", _in_words(known))
+                log.info("loaded model %s", self._in_words(known))
             return self._standing_of(known)
 
     async def unload(self, name: str) -> None:
@@ -215,7 +216,7 @@ class Steward:
             return f"finishing, {self._sessions.active} streams are open"
         if not loaded:
             return "loading"
-        return "serving " + ", ".join(map(_in_words, loaded))
+        return "serving " + ", ".join(map(self._in_words, loaded))
 
     def installed(self) -> Sequence[InstalledModel]:
         """All models on disk. Reads their manifests.
@@ -338,11 +339,14 @@ class Steward:
             name,
             one.bundle.path,
             one.served.languages,
-            one is self._loaded[0],
+            self._loaded[:1] == (one,),
             self._sessions.models.streams(name),
             router.queued,
-            tuple(map(_standing_of_device, router.devices())),
+            tuple(map(device_standing, router.devices())),
         )
+
+    def _in_words(self, one: _Loaded) -> str:
+        return in_words(self._standing_of(one))
 
 
 def house_style(settings: TextSettings) -> HouseStyle:
@@ -355,38 +359,6 @@ def house_style(settings: TextSettings) -> HouseStyle:
         read_tables(settings.commands_file, settings.profanity_file),
         commands=bool(settings.commands),
         always_punctuation=settings.punctuation == "always",
-    )
-
-
-def in_words(model: str, reports: Sequence[DeviceReport]) -> str:
-    """A model and its devices, for people: `demo on CPU, GPU at rest`."""
-    return f"{model} on " + ", ".join(map(_device_in_words, reports))
-
-
-def _in_words(one: _Loaded) -> str:
-    return in_words(one.served.name, one.opened.router.devices())
-
-
-def _device_in_words(report: DeviceReport) -> str:
-    name = {"cpu": "CPU", "cuda": "GPU"}[report.device]
-    if not report.healthy:
-        return f"{name} (failed)"
-    if report.engine == "open":
-        return name
-    return f"{name} at rest" if report.engine == "closed" else f"{name} ({report.engine})"
-
-
-def _standing_of_device(report: DeviceReport) -> DeviceStanding:
-    return DeviceStanding(
-        report.device,
-        report.engine,
-        report.healthy,
-        report.running,
-        report.failure or "",
-        report.ratio,
-        report.failures,
-        report.memory_bytes or 0,
-        report.pid or 0,
     )
 
 

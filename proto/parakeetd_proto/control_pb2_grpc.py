@@ -107,8 +107,8 @@ class ControlServicer(object):
         """Open a model beside those that serve, for clients that ask for it by name (`RecognitionConfig.model`). Answers when
         it serves; at once if it does already.
 
-        INVALID_ARGUMENT: it is not installed, or is damaged. RESOURCE_EXHAUSTED: as many as may be are loaded.
-        UNAVAILABLE: no device could open it, or the daemon is loading or ending.
+        NOT_FOUND: it is not installed. FAILED_PRECONDITION: it is damaged. RESOURCE_EXHAUSTED: as many as may be are
+        loaded. UNAVAILABLE: no device could open it, or the daemon is loading or ending.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

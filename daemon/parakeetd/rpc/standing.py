@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from parakeetd.model.sessions import Device
+from parakeetd.routing import DeviceReport
 from parakeetd_proto import control_pb2 as control
 
 State = Literal["loading", "serving", "draining"]
@@ -97,6 +98,35 @@ class Reloaded:
     """What is different now, a line each."""
     needs_restart: tuple[str, ...] = field(default=())
     """Settings that have changed and hold from the next start on."""
+
+
+def device_standing(report: DeviceReport) -> DeviceStanding:
+    """A device's part, by what its router reports."""
+    return DeviceStanding(
+        report.device,
+        report.engine,
+        report.healthy,
+        report.running,
+        report.failure or "",
+        report.ratio,
+        report.failures,
+        report.memory_bytes or 0,
+        report.pid or 0,
+    )
+
+
+def in_words(model: ModelStanding) -> str:
+    """A model and its devices, for people: `demo on CPU, GPU at rest`."""
+    return f"{model.name} on " + ", ".join(map(_device_in_words, model.devices))
+
+
+def _device_in_words(device: DeviceStanding) -> str:
+    name = {"cpu": "CPU", "cuda": "GPU"}[device.device]
+    if not device.healthy:
+        return f"{name} (failed)"
+    if device.engine == "open":
+        return name
+    return f"{name} at rest" if device.engine == "closed" else f"{name} ({device.engine})"
 
 
 def status_response(standing: Standing) -> control.StatusResponse:

@@ -22,6 +22,7 @@ from parakeetd.rpc.standing import (
     ModelStanding,
     Reloaded,
     Standing,
+    in_words,
     read_status,
 )
 from parakeetd.session import ServedModel, Sessions, SessionSettings
@@ -249,3 +250,16 @@ async def test_the_health_of_control_is_unknown_over_tcp(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await health(tcp, CONTROL)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (DeviceStanding("cpu"), "demo on CPU"),
+        (DeviceStanding("cuda", "closed"), "demo on GPU at rest"),
+        (DeviceStanding("cuda", "opening"), "demo on GPU (opening)"),
+        (DEVICE, "demo on GPU (failed)"),
+    ],
+)
+def test_a_device_is_told_in_words(device: DeviceStanding, words: str) -> None:
+    assert in_words(ModelStanding("demo", Path("/m"), devices=(device,))) == words
