@@ -51,10 +51,13 @@ def command(device: str, way: str | None, stay: bool, socket: str | None) -> Non
 async def _dictate(address: str, device: str, typist: Typist, *, stay: bool) -> State:
     await typist.begin()
     _say(f"typing with: {typist.way.name if typist.way else ''}")
-    shown = ""
+    shown, session = "", 0
 
     async def take(event: Event) -> None:
-        nonlocal shown
+        nonlocal shown, session
+        if isinstance(event, State) and event.session != session:
+            session = event.session
+            typist.fresh()
         match event:
             case State() if (line := in_words(event)) != shown:
                 shown = line

@@ -59,6 +59,11 @@ class Typist:
                 return
         raise TypingError(f"a text could not be typed ({'; '.join(problems) or 'no way works'})")
 
+    def fresh(self) -> None:
+        """Another session begins."""
+        for way in self._ways:
+            way.fresh()
+
     async def close(self) -> None:
         """Leave nothing behind."""
         for way in self._all:

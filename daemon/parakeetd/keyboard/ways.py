@@ -28,6 +28,10 @@ class Way(Protocol):
         """Type the text of a final, with its backspaces."""
         ...
 
+    def fresh(self) -> None:
+        """What comes next does not belong to what has been typed."""
+        ...
+
     async def close(self) -> None:
         """Leave nothing behind."""
         ...
@@ -48,6 +52,9 @@ class Wtype:
                 await run("wtype", "-s", SETTLE_MS, *(["-k", "BackSpace"] * backspaces))
             else:
                 await run("wtype", "-s", SETTLE_MS, "--", text)
+
+    def fresh(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass
@@ -76,6 +83,9 @@ class Xdotool:
                 await self._keys.put(part)
                 await run("xdotool", "type", "--clearmodifiers", "--delay", "2", "--", part)
 
+    def fresh(self) -> None:
+        pass
+
     async def close(self) -> None:
         await self._keys.give_back()
 
@@ -96,6 +106,9 @@ class Ydotool:
                 await run("ydotool", "key", *(["14:1", "14:0"] * backspaces))
             else:
                 await run("ydotool", "type", "--", text)
+
+    def fresh(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass
@@ -123,8 +136,11 @@ class Clipboard:
         self._text = applied(self._text, added)
         await hand_over(*self._copy, stdin=self._text)
 
-    async def close(self) -> None:
+    def fresh(self) -> None:
         self._text = ""
+
+    async def close(self) -> None:
+        pass
 
 
 def ways_of(session: Session, names: Sequence[WayName] = ()) -> tuple[Way, ...]:

@@ -32,6 +32,9 @@ class Paper:
             raise TypingError(f"{self.name} types the signs of a US keyboard only")
         self.text = applied(self.text, added)
 
+    def fresh(self) -> None:
+        self.text = ""
+
     async def close(self) -> None:
         self.closed = True
 
@@ -62,6 +65,16 @@ async def test_where_nothing_works_all_reasons_are_told() -> None:
         await typist.begin()
     with pytest.raises(TypingError, match="no desktop"):
         await Typist(()).begin()
+
+
+async def test_a_clipboard_has_the_text_of_one_session() -> None:
+    typist = Typist((Paper("clipboard"),))
+    await typist.begin()
+    await typist.type("one")
+    typist.fresh()
+    await typist.type("two")
+    assert isinstance(typist.way, Paper)
+    assert typist.way.text == "two"
 
 
 async def test_all_ways_are_closed_in_the_end() -> None:
