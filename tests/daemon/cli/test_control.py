@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,29 @@ def test_a_daemon_is_asked_and_changed_while_it_runs(running: Running) -> None:
     assert [(check.subject, check.state) for check in checks] == [("daemon", "ok")]
     assert checks[0].finding.startswith("serving two on CPU; process ")
     assert running.daemon.end() == 0
+
+
+def test_systemd_is_told_in_words_and_of_each_reload(env: dict[str, str], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+
+        def told() -> dict[str, str]:
+            lines = systemd.recv(4096).decode().splitlines()
+            return dict(line.split("=", 1) for line in lines)
+
+        arguments = ("--model", "demo", "--listen", f"unix:{tmp_path}/p.sock", "--device", "cpu")
+        with served(*arguments, env=env | {"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
+            assert told() == {"STATUS": "loading"}
+            assert told() == {"READY": "1", "STATUS": "serving demo on CPU"}
+            daemon.process.send_signal(signal.SIGHUP)
+            reloading = told()
+            assert (reloading["RELOADING"], int(reloading["MONOTONIC_USEC"]) > 0) == ("1", True)
+            # Once by the steward, which tells of each change, and once as the end of the reload.
+            assert told() == {"STATUS": "serving demo on CPU"}
+            assert told() == {"READY": "1", "STATUS": "serving demo on CPU"}
+            assert daemon.end() == 0
+            assert told() == {"STOPPING": "1", "STATUS": "finishing, 0 streams are open"}
 
 
 def test_without_a_daemon_it_is_said_where_none_is(env: dict[str, str], tmp_path: Path) -> None:
