@@ -72,7 +72,10 @@ class ErrorsAnswered:
         if isinstance(error, ParakeetError):
             code = code_of(error)
             peer = self._context.peer()
-            if isinstance(error, InputError) and not isinstance(error, TooLong):
+            if isinstance(error, Refused):
+                # The gate tells of these by number: whoever makes such calls could fill the log.
+                _log.debug("%s from %s: %s", self._method, peer, code.name)
+            elif isinstance(error, InputError) and not isinstance(error, TooLong):
                 # It may quote what the client sent: phrases, the first bytes of its audio.
                 _log.info("%s from %s: %s (%s)", self._method, peer, code.name, type(error).__name__)
                 _log.debug("%s from %s: %s", self._method, peer, error)

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from parakeetd.audio import SAMPLE_RATE, Samples
-from parakeetd.errors import Closed, ConfigError, IdleTimeout, InputError, Overloaded
+from parakeetd.errors import Closed, ConfigError, IdleTimeout, InputError, Overloaded, TimeLimit
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.session.cutter import Cutter
 from parakeetd.session.models import Models, Route, ServedModel
@@ -248,7 +248,7 @@ def _ending_of(error: BaseException | None) -> Ending:
             return "completed"
         case Overloaded():
             return "refused"
-        case IdleTimeout():
+        case IdleTimeout() | TimeLimit():
             return "idle"
         case InputError():
             return "bad_input"

@@ -61,7 +61,8 @@ async def trickle(call: Call, request: asr.StreamingRecognizeRequest, pause: flo
     try:
         return await ending(call)
     finally:
-        await sending
+        sending.cancel()
+        await asyncio.wait({sending})
 
 
 async def test_one_stream_more_than_the_limit_is_refused_and_health_stays(serving: Serving) -> None:
