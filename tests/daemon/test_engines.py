@@ -36,7 +36,7 @@ from parakeetd.routing.fake import FakeEngine
 from parakeetd.routing.schedule import Step
 
 BOTH: Sequence[Device] = ("cpu", "cuda")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 class FakeRecognizer:

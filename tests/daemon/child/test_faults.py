@@ -23,7 +23,7 @@ from parakeetd.model.sessions import Device
 from parakeetd.routing import DeviceReport, Engine, Routed, Router
 from parakeetd.routing.fake import FakeEngine
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 ANY_MODEL = ModelToOpen(Path("/nowhere"), "", "cuda", 1, None)
 
 

@@ -28,7 +28,7 @@ from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.phrases import Boost
 from parakeetd.model.recognizer import Recognizer
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 PLAIN = DecodeOptions()
 DEMO = ModelToOpen(EMBEDDED, sha256(EMBEDDED / MANIFEST), "cuda", 1, None)
 
