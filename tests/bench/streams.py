@@ -78,6 +78,7 @@ SERVERS: Mapping[str, Serving] = {
     "parakeetd": parakeetd,
     "utterances": parakeetd_utterances,
     "sherpa": sherpa,
+    "sherpa-vad": sherpa_with_detection,
 }
 
 
@@ -253,7 +254,8 @@ def main() -> int:
         "--servers",
         default="parakeetd,sherpa",
         metavar="NAME,NAME",
-        help="of parakeetd, utterances (the daemon whose clients send whole utterances, as sherpa-onnx's do), sherpa",
+        help="of parakeetd, utterances (the daemon whose clients send whole utterances, as sherpa-onnx's do), sherpa, "
+        "sherpa-vad (with its detectors beside it; needs --vad)",
     )
     parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
     parser.add_argument("--silent", type=int, default=20, help="streams in which nobody speaks; 0 for none")
@@ -273,7 +275,7 @@ def main() -> int:
         "--vad",
         type=Path,
         metavar="MODEL.onnx",
-        help="Silero's model, for a run of sherpa-onnx's server with its detectors beside it",
+        help="Silero's model, for sherpa-vad",
     )
     parser.add_argument(
         "--sherpa-options",
@@ -281,6 +283,11 @@ def main() -> int:
         help="default: %(default)s",
     )
     arguments = parser.parse_args()
+    chosen = arguments.servers.split(",")
+    if unknown := [name for name in chosen if name not in SERVERS]:
+        parser.error(f"--servers: {unknown[0]!r} is none of {', '.join(SERVERS)}")
+    if "sherpa-vad" in chosen and arguments.vad is None:
+        parser.error("--servers sherpa-vad needs --vad")
     options = Options(
         seconds=arguments.seconds,
         chunk=arguments.chunk,
@@ -316,8 +323,6 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     longest = max(options.seconds, arguments.search_seconds)
     track = make_track(shipped_pieces(CLIPS), longest + FLUSH_SECONDS + 120, PAUSES)
     servers: list[Serving] = [SERVERS[name] for name in arguments.servers.split(",")]
-    if options.detection is not None:
-        servers.append(sherpa_with_detection)
     name = Path(arguments.model).name.removesuffix(".nemo")
     print(
         f"{name}, {options.precision}; {', '.join(f'{key} {value}' for key, value in where.items())}\n{HEAD}"
