@@ -284,8 +284,8 @@ class Schedule(Generic[P]):
         self._take_out_hopeless(reason)
 
     def too_large(self, device: Device) -> None:
-        """The device has no memory for its batch of several pieces. They wait again, and until its engine is opened anew
-        its batches have at most half as many padded seconds."""
+        """The device has no memory for its batch of several pieces. They wait again, and until its engine is opened
+        anew its batches have at most half as many padded seconds."""
         record = self._records[device]
         padded = len(record.running) * max(piece.seconds for piece in record.running)
         self._limits[device] = replace(self._limits[device], seconds=padded / 2)

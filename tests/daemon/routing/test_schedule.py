@@ -270,7 +270,7 @@ def test_work_for_others_does_not_keep_an_engine() -> None:
     both = schedule("cpu", "cuda", idle_seconds={"cuda": 60.0})
     for now in range(0, 60, 10):
         add(both, final(1.0, float(now)))
-        assert both.step("cuda", float(now)) == Step(wait_seconds=pytest.approx(60.0 - now))
+        assert both.step("cuda", float(now)).wait_seconds == pytest.approx(60.0 - now)
         assert both.step("cpu", float(now)).batch
         both.finished("cpu", now + 0.1)
     add(both, final(1.0, 60.0))
