@@ -101,6 +101,7 @@ class Row:
 def install(box: Booted) -> str:
     said = box.run(PARAKEETD, "install", "--system", "--model", "demo", "--seconds", "5").stdout
     _heard(_ask(box, TCP), CLIP_TEXT)
+    box.run(PARAKEETD, "status", "--socket", SOCKET)
     again = box.run(PARAKEETD, "install", "--system", "--model", "demo").stdout
     if "systemctl" in again.partition("next:")[0] or "wrote" in again:
         raise Missed(f"a second installation changed something: {again}")

@@ -223,17 +223,18 @@ def _run_or_fail(words: list[str], failure: str, *, show: bool = False) -> None:
 def _next(places: Places) -> list[str]:
     """What a person may want to do now."""
     if places.system:
-        return [
-            "next:",
-            "  parakeetd doctor                          whether all is well",
-            f"  usermod -aG {CLIENTS} USER         let a user open its unix socket (TCP: 127.0.0.1:50051)",
-            "  journalctl -fu parakeetd                  what it says",
-            f"  edit {places.paths.config_file}, then: systemctl reload parakeetd",
-        ]
-    return [
-        "next:",
-        "  parakeetd doctor                          whether all is well",
-        "  loginctl enable-linger                    have it run without a login, from the machine's start",
-        "  journalctl --user -fu parakeetd           what it says",
-        f"  edit {places.paths.config_file}, then: systemctl --user reload parakeetd",
-    ]
+        steps = {
+            f"parakeetd status --socket unix:{places.paths.socket}": "what it does",
+            f"usermod -aG {CLIENTS} USER": "let a user open that socket; TCP is 127.0.0.1:50051, for all here",
+            "journalctl -fu parakeetd": "what it says",
+            "systemctl reload parakeetd": f"after a change of {places.paths.config_file}",
+        }
+    else:
+        steps = {
+            "parakeetd status": "what it does",
+            "loginctl enable-linger": "have it run without a login, from the machine's start",
+            "journalctl --user -fu parakeetd": "what it says",
+            "systemctl --user reload parakeetd": f"after a change of {places.paths.config_file}",
+        }
+    width = max(map(len, steps))
+    return ["next:", *(f"  {command:{width}}  {what}" for command, what in steps.items())]
