@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import logging
+import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +92,63 @@ def test_the_form_can_be_changed(written: tuple[Written, logging.Handler]) -> No
     log.warning("two")
     assert json.loads(stream.lines[0])["message"] == "one"
     assert stream.lines[1] == "WARNING parakeetd.test: two"
+
+
+def _piped(room: int) -> tuple[logs.Background, int, int]:
+    """What writes to a pipe, and the pipe's ends."""
+    reading, writing = os.pipe()
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(logs.Text("%(message)s"))
+    return logs.Background(handler, writing, room=room), reading, writing
+
+
+def _record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("parakeetd", logging.INFO, "", 0, "%s", (text,), None)
+
+
+def test_whoever_logs_does_not_wait_for_a_reader_that_has_stopped() -> None:
+    background, reading, writing = _piped(room=100)
+    for number in range(3000):
+        background.handle(_record(f"{number:04} " + "x" * 200))
+    # It reads again: what was left out is counted.
+    numbers: list[int] = []
+    left_out = 0
+    with os.fdopen(reading, "r") as pipe:
+        while len(numbers) + left_out < 3000:
+            line = pipe.readline()
+            if told := re.match(r"(\d+) lines of the log were left out: nobody read it$", line):
+                left_out += int(told[1])
+            else:
+                numbers.append(int(line[:4]))
+        background.end(10)
+    os.close(writing)
+    assert numbers == sorted(numbers)
+    assert numbers[0] == 0
+    assert left_out
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() -> None:
+    background, reading, writing = _piped(room=10_000)
+    for _ in range(1000):
+        background.handle(_record("x" * 200))
+    background.end(0.1)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_is_written_in_the_background_has_its_stream_and_its_order(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.getLogger()
+    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w"))
+    logger.addHandler(handler)
+    try:
+        logs.use("text", handlers=[handler])
+        with logs.in_background():
+            with logs.stream_id() as name:
+                logging.getLogger("parakeetd").warning("one of %d", 2)
+            logging.getLogger("parakeetd").warning("two")
+    finally:
+        logger.removeHandler(handler)
+        handler.stream.close()
+    assert capfd.readouterr().err.splitlines() == [f"[{name}] one of 2", "two"]

@@ -76,18 +76,25 @@ def command(
     # A program that reads objects wants no other lines between them.
     say = log.info if config.log.format == "json" else _say
     file = config_file or paths.config_file
-    asyncio.run(
-        app.run(
-            config,
-            paths,
-            read=read,
-            configuration=file.absolute() if file.exists() else None,
-            say=say,
+    with logs.in_background():
+        asyncio.run(
+            app.run(
+                config,
+                paths,
+                read=read,
+                configuration=file.absolute() if file.exists() else None,
+                say=say,
+            )
         )
-    )
 
 
 def _say(line: str) -> None:
+    if logs.would_wait(2):
+        # Its reader has stopped: that is no reason to stop with it.
+        return
+    # What was logged before stands before it.
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     try:
         click.echo(line, err=True)
     except BrokenPipeError:
