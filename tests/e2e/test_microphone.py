@@ -38,8 +38,8 @@ PATIENCE_SECONDS = 60.0
 TRIES = 4
 """A machine that stalls for seconds excuses a measurement, but not every time."""
 
-LEAD_SECONDS = 0.1
-"""From the start to the first word, and"""
+LEAD_SECONDS = 0.11
+"""From the start to the first word, at most: a tenth, and what a sound server may round up. And"""
 LEAST_SECONDS = 0.07
 """what is less than that: a start that a slow machine gave too late proves nothing."""
 
@@ -169,7 +169,7 @@ async def _start_before(watch: Watch, sound: VirtualSound, speech: Samples) -> f
 
     A click, far too soft to be heard, comes before the speech. A second recorder waits for it to give the sign.
     """
-    before = LEAD_SECONDS - 0.01
+    before = 0.09
     track = np.concatenate(
         [silence(0.5), np.full(16, 2 / 32767, np.float32), silence(before), speech, silence(0.3)]
     )

@@ -21,6 +21,7 @@ class FakeRecorder:
     source: str
     pieces: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     closed: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
     _taken: bool = False
 
     async def read(self) -> bytes:
@@ -39,6 +40,7 @@ class FakeRecorder:
 
     async def close(self) -> None:
         self.closed = True
+        self.gone.set()
 
     def say(self, seconds: float, value: int = 8000) -> None:
         """Deliver a constant: what it holds does not matter, only how long it is, and that it is not silence."""

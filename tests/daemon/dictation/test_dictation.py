@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from parakeetd.dictation import Dictation, Event, Final, Interim, Loudness, Micr
 from parakeetd.errors import Closed, MicrophoneError
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.session import ServedModel, Sessions, SessionSettings
+from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
 from parakeetd.text import HouseStyle, read_tables
 from parakeetd.vad import Segmentation
 
@@ -118,6 +119,7 @@ async def test_a_start_while_the_last_words_are_recognised_records_at_once_and_i
             await started(place, 0, 1.0)
             first = asyncio.create_task(place.dictation.stop())
             await until(watcher, phase("finishing"))
+            await place.sound.recorders[0].gone.wait()
             await started(place, 1, 2.0)
             second = asyncio.create_task(place.dictation.stop())
             gate.set()
@@ -126,6 +128,53 @@ async def test_a_start_while_the_last_words_are_recognised_records_at_once_and_i
             events = await until(watcher, phase("idle"))
     assert finals(events) == ["1000ms", "2000ms"]
     assert [event.session for event in events if isinstance(event, Final)] == [1, 2]
+
+
+class SlowFirst(Sessions):
+    """Answers the first stream only when told, later ones at once."""
+
+    def __init__(self, models: tuple[ServedModel, ...], settings: SessionSettings) -> None:
+        super().__init__(models, settings)
+        self.go = asyncio.Event()
+        self.streams = 0
+
+    async def stream(self, *arguments: Any, **options: Any) -> AsyncGenerator[Result, None]:
+        self.streams += 1
+        first = self.streams == 1
+        async with aclosing(super().stream(*arguments, **options)) as results:
+            async for result in results:
+                if first and result.is_final:
+                    await self.go.wait()
+                yield result
+
+
+async def test_text_of_a_session_never_comes_before_that_of_the_one_before() -> None:
+    router = Router({"cpu": FakeEngine}, max_queued=64)
+    sessions = SlowFirst(
+        (ServedModel("fake", ("en-US",), router),), SessionSettings(detector="off", segmentation=WHOLE)
+    )
+    sound = FakeSoundServer()
+    microphones = Microphones(lambda device: Microphone(sound, device))
+    dictation = Dictation(sessions, microphones, HouseStyle(read_tables()))
+    place = Room(dictation, sessions, sound)
+    with dictation.watch() as watcher:
+        await started(place, 0, 1.0)
+        first = asyncio.create_task(dictation.stop())
+        await until(watcher, phase("finishing"))
+        await sound.recorders[0].gone.wait()
+        await started(place, 1, 2.0)
+        second = asyncio.create_task(dictation.stop())
+        await until(watcher, phase("finishing"))
+        # The second has all its audio, and would be told if it did not wait.
+        await asyncio.wait({second}, timeout=0.5)
+        assert not second.done()
+        sessions.go.set()
+        await first
+        await second
+        events = await until(watcher, phase("idle"))
+    assert finals(events) == ["1000ms", "2000ms"]
+    await dictation.close(1.0)
+    await asyncio.to_thread(router.close, WAIT_SECONDS)
 
 
 async def test_a_cancel_tells_nothing_more_and_withdraws_what_was_shown() -> None:

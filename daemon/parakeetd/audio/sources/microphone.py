@@ -151,6 +151,7 @@ class Microphone:
         """
         listening = Listening(on_standing, on_audio, self._ring)
         listening.on_end = self._left
+        # It is filled again when nobody listens: nothing is recognised twice.
         self._ring.clear()
         self._listening.add(listening)
         before = self._told
@@ -185,8 +186,6 @@ class Microphone:
 
     def _left(self, listening: Listening) -> None:
         self._listening.discard(listening)
-        # What has been recognised must not be heard again by who comes next.
-        self._ring.clear()
         self._adjust()
 
     def _adjust(self) -> None:
