@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import pytest
 
@@ -423,17 +422,21 @@ async def test_a_desktop_shortcut_by_dbus_and_a_machine_that_sleeps(
 async def test_recordings_that_are_spoken_are_recognised_as_transcribe_does(
     sound: VirtualSound, socket: str, speech: Path
 ) -> None:
-    """Where the samples of a recording lie in those of the microphone is chance, and a letter may hang on it: `p` for
-    `b`, one word in fifty at most."""
+    """Where the samples of a recording lie in those of the microphone is chance. Recordings whose text changes when
+    they are moved by less than a frame say nothing here, and are left out."""
     files = sorted((speech / "an4" / "test").glob("*.flac"))[:12]
     if not files:
         pytest.skip(f"no recordings in {speech}/an4/test")
-    wanted, heard = [], []
+    wanted: dict[Path, str] = {}
     with load("demo") as model:
-        async with watching(socket) as watch:
-            for file in files:
-                samples = await asyncio.to_thread(read_audio, file)
-                padded = np.concatenate([silence(0.3), samples, silence(0.3)])
-                wanted.append((await asyncio.to_thread(model.transcribe, padded, SAMPLE_RATE)).text)
-                heard.append(await spoken(watch, sound, samples))
-    assert jiwer.wer(wanted, heard) <= 0.02, list(zip(wanted, heard, strict=True))
+        for file in files:
+            samples = await asyncio.to_thread(read_audio, file)
+            moved = [np.concatenate([silence(0.3), np.zeros(by, np.float32), samples, silence(0.3)])
+                     for by in range(0, 320, 40)]  # fmt: skip
+            texts = {(await asyncio.to_thread(model.transcribe, one, SAMPLE_RATE)).text for one in moved}
+            if len(texts) == 1:
+                wanted[file] = texts.pop()
+    assert len(wanted) >= len(files) / 2
+    async with watching(socket) as watch:
+        for file, text in wanted.items():
+            assert await spoken(watch, sound, await asyncio.to_thread(read_audio, file)) == text, file
