@@ -31,6 +31,15 @@ UNLIMITED = [("grpc.max_send_message_length", -1)]
 """Options of a channel: the daemon's limit is what is tested."""
 
 
+RIVA_LOG = "parakeetd.rpc.riva"
+"""What the log says of what clients ask for."""
+
+
+def told_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Lines of that log; those that say how calls ended are another's."""
+    return [record.getMessage() for record in caplog.records if record.name == RIVA_LOG]
+
+
 def speech(seconds: float) -> bytes:
     """Raw 16-bit audio at 16 kHz: a shipped clip over and over, without its pauses."""
     wanted = round(seconds * SAMPLE_RATE)

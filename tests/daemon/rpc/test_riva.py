@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from parakeetd.logs import StreamNoted
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc.client import CallFailed, stream_file
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_common_pb2 as common
-from wire import Serving, chunks, opening, pcm, silence, speech
+from wire import RIVA_LOG, Serving, chunks, opening, pcm, silence, speech, told_of
 
 # The fake engine answers each segment with its length in milliseconds: what is tested here is that the right audio
 # comes through and that answers come back in the right shape.
@@ -145,11 +146,11 @@ async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_l
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = pcm(model="parakeet-1.1b-en-US-asr-streaming", language_code="xx-XX")
-    with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+    with caplog.at_level(logging.INFO, RIVA_LOG):
         async with serving() as daemon:
             for _ in range(2):
                 assert await daemon.client.answers(opening(config), *chunks(speech(1.0)))
-    assert [record.getMessage() for record in caplog.records] == [
+    assert told_of(caplog) == [
         "a client asked for model 'parakeet-1.1b-en-US-asr-streaming', which is not served: fake answers",
         "a client asked for language 'xx-XX', which fake was not trained on: it answers all the same",
     ]
@@ -158,13 +159,32 @@ async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_l
 async def test_the_models_own_name_and_language_are_not_worth_a_log_line(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+    with caplog.at_level(logging.INFO, RIVA_LOG):
         async with serving() as daemon:
             await daemon.client.answers(
                 opening(pcm(model="fake", language_code="en-us")), *chunks(speech(0.5))
             )
             await daemon.client.answers(opening(), *chunks(speech(0.5)))
-    assert not caplog.records
+    assert not told_of(caplog)
+
+
+async def test_each_stream_and_recording_has_a_line_in_the_log_when_it_ends_and_a_name_of_its_own(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(StreamNoted())
+    with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        async with serving() as daemon:
+            await daemon.client.answers(opening(), *chunks(speech(0.5)))
+            await daemon.client.stub.Recognize(asr.RecognizeRequest(config=pcm(), audio=speech(0.5)))
+            assert (await daemon.client.refusal(*chunks(speech(0.5))))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    ends = [record.getMessage() for record in caplog.records]
+    assert [end.split()[0] for end in ends] == ["StreamingRecognize", "Recognize", "StreamingRecognize"]
+    assert [("answered after" in end, "INVALID_ARGUMENT" in end) for end in ends] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    assert len({getattr(record, "stream", "") for record in caplog.records} - {""}) == 3
 
 
 async def test_clients_at_the_same_time_get_their_own_answers(serving: Serving) -> None:

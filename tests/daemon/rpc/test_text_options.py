@@ -16,7 +16,7 @@ from parakeetd.rpc.endpointing import described, read_endpointing
 from parakeetd.text import HouseStyle, read_tables
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
-from wire import Serving, chunks, opening, pcm, silence, speech
+from wire import RIVA_LOG, Serving, chunks, opening, pcm, silence, speech, told_of
 
 COMMANDS = {"spoken_commands": "true"}
 
@@ -234,10 +234,10 @@ async def test_what_a_client_asks_for_in_vain_is_in_the_log_once_for_each_stream
     serving: Serving, caplog: pytest.LogCaptureFixture, fields: dict[str, object], told: str
 ) -> None:
     async with serving(languages=("en-US", "pl-PL")) as daemon:
-        with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        with caplog.at_level(logging.INFO, RIVA_LOG):
             for _ in range(2):
                 await daemon.client.answers(opening(pcm(**fields), interim=True), *chunks(speech(2.0)))
-    lines = [record.getMessage() for record in caplog.records]
+    lines = told_of(caplog)
     assert len(lines) == 2
     assert all(line.endswith(f" asks for what it does not get: {told}") for line in lines)
 
@@ -247,9 +247,9 @@ async def test_a_configured_table_without_the_clients_language_is_in_the_log(
 ) -> None:
     house = HouseStyle(read_tables(), commands=True)
     async with serving(languages=("pl-PL",), house=house) as daemon:
-        with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        with caplog.at_level(logging.INFO, RIVA_LOG):
             await daemon.client.answers(opening(), *chunks(speech(1.0)))
-    [line] = [record.getMessage() for record in caplog.records]
+    [line] = told_of(caplog)
     assert line.endswith("spoken_commands: there is no table for 'pl-PL'")
 
 
@@ -265,6 +265,6 @@ async def test_what_a_client_gets_is_not_worth_a_line(
         custom_configuration=COMMANDS | {"early_end_ms": "0"},
     )
     async with serving(writes_punctuation=True) as daemon:
-        with caplog.at_level(logging.INFO, "parakeetd.rpc"):
+        with caplog.at_level(logging.INFO, RIVA_LOG):
             await daemon.client.answers(opening(asked), *chunks(speech(0.5)))
-    assert not caplog.records
+    assert not told_of(caplog)
