@@ -47,7 +47,12 @@ def start(device: str, socket: str | None) -> None:
 @click.command("stop")
 @SOCKET
 def stop(socket: str | None) -> None:
-    """Close the daemon's microphone. Returns when all that was said has been recognised."""
+    """Close the daemon's microphone. Returns when all that was said has been recognised.
+
+    \b
+    Examples:
+      parakeetd stop
+    """
     _switched(socket, RemoteMicrophone.stop)
 
 
@@ -55,14 +60,25 @@ def stop(socket: str | None) -> None:
 @DEVICE
 @SOCKET
 def toggle(device: str, socket: str | None) -> None:
-    """Open the daemon's microphone, or close it: for a single key."""
+    """Open the daemon's microphone, or close it: for a single key.
+
+    \b
+    Examples:
+      parakeetd toggle
+      parakeetd toggle --device headset
+    """
     _switched(socket, lambda microphone: microphone.toggle(device))
 
 
 @click.command("cancel")
 @SOCKET
 def cancel(socket: str | None) -> None:
-    """Close the daemon's microphone, and forget what was said last."""
+    """Close the daemon's microphone, and forget what was said last.
+
+    \b
+    Examples:
+      parakeetd cancel
+    """
     _switched(socket, RemoteMicrophone.cancel)
 
 
