@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sdnotify import SystemdNotifier
 
+from parakeetd import memory
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.audio.sources.pulse import PulseServer
 from parakeetd.config import Config, MicrophoneSettings, Paths, session_bus, watchdog_seconds
@@ -64,7 +65,7 @@ class Daemon:
             from parakeetd.metrics import Metrics
 
             self._metrics = Metrics(lambda: self.steward.standing())
-        self._sessions = Sessions((), config.sessions, self._metrics or NOBODY)
+        self._sessions = Sessions((), config.sessions, self._metrics or NOBODY, when_quiet=memory.give_back)
         self.steward = Steward(
             config,
             paths,

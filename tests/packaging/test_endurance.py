@@ -106,7 +106,7 @@ def test_all_cases_are_shared_out(fuzz: ModuleType) -> None:
 
 
 def alive(*, tasks: int = 1, threads: int = 5, files: int = 3) -> Alive:
-    return Alive({"serve": tasks}, {"python": threads}, {"socket": files}, 1.0, 1.0, {})
+    return Alive({"serve": tasks}, {"python": threads}, {"socket": files}, 1.0, {})
 
 
 @pytest.mark.parametrize(

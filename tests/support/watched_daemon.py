@@ -9,7 +9,6 @@ there. With `PARAKEETD_STAND_IN=KIND` there is a GPU's child process, as in `sta
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import json
 import os
@@ -30,10 +29,8 @@ _FILE_EVENTS = frozenset(
 
 
 def report(file: Path) -> None:
-    """Write what is alive now: the name of each task's coroutine, threads of Python's, kinds of objects. What is not in
-    use is given back to the system, so that the memory left is what is."""
+    """Write what is alive now: the name of each task's coroutine, threads of Python's, kinds of objects."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
     tasks = Counter(
         getattr(task.get_coro(), "__qualname__", repr(task))
         for task in asyncio.all_tasks()

@@ -41,9 +41,6 @@ class Alive:
     files: Mapping[str, int]
     """Open descriptors, by what they are."""
     resident_mb: float
-    """After what is not in use was given back to the system: what is held back varies from one moment to the next."""
-    untrimmed_mb: float
-    """Before that."""
     objects: Mapping[str, int]
     """Of Python's, by type: the commonest."""
 
@@ -76,7 +73,6 @@ class Watched:
     def alive(self) -> Alive:
         """Ask it what is alive in it."""
         self.told_in.unlink(missing_ok=True)
-        untrimmed = resident_mb(self.pid)
         self.process.send_signal(signal.SIGUSR1)
         patience = time.monotonic() + TELL_SECONDS
         while not self.told_in.exists():
@@ -98,7 +94,6 @@ class Watched:
             dict(threads),
             dict(files),
             resident_mb(self.pid),
-            untrimmed,
             dict(told["objects"]),
         )
 

@@ -12,7 +12,7 @@ from typing import cast
 
 import click
 
-from parakeetd import app, logs
+from parakeetd import app, logs, memory
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
 from parakeetd.errors import InputError, ListenError
@@ -60,6 +60,7 @@ def command(
     """
     # Where it hangs, systemd ends it by SIGABRT: then it says what each thread was doing.
     faulthandler.enable()
+    memory.share_arenas()
     # A daemon says what it serves and on what; the other commands only what went wrong.
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
     paths = Paths.from_environment()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from parakeetd import memory
 from parakeetd.audio import Samples
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.transcript import Transcript
@@ -73,9 +72,8 @@ class InProcess:
         return self._open_engine()
 
     def close(self) -> None:
-        # The engine went when the last one let go of it. What the C library keeps for the next allocation goes too.
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
+        # The engine went when the last one let go of it.
+        memory.give_back()
 
     def kill(self, reason: str) -> bool:
         return False

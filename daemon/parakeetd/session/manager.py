@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from parakeetd.session.cutter import Cutter
 from parakeetd.session.models import Models, Route, ServedModel
 from parakeetd.session.observer import NOBODY, Ending, Observer
 from parakeetd.session.places import HERE, Client, Places
+from parakeetd.session.quiet import Quiet
 from parakeetd.session.result import Result
 from parakeetd.session.stream import LiveStream, Waiting
 from parakeetd.vad import (
@@ -85,11 +86,13 @@ class Sessions:
         models: tuple[ServedModel, ...],
         settings: SessionSettings,
         observer: Observer = NOBODY,
+        when_quiet: Callable[[], object] | None = None,
     ) -> None:
         """
         Args:
             models: what is served, the default first; none while the daemon loads.
             observer: who counts what happens.
+            when_quiet: called, in a thread, some seconds after the last stream has ended.
         """
         self._observer = observer
         self.models = Models(models, observer)
@@ -102,6 +105,7 @@ class Sessions:
         self._stop_input = asyncio.Event()
         self._all_ended = asyncio.Event()
         self._all_ended.set()
+        self._quiet = None if when_quiet is None else Quiet(when_quiet)
 
     @property
     def active(self) -> int:
@@ -179,6 +183,8 @@ class Sessions:
         """
         self.draining = True
         self.draining_begun.set()
+        if self._quiet is not None:
+            self._quiet.end()
         if not await self._ended_within(grace_seconds):
             self._stop_input.set()
         return await self._ended_within(flush_seconds)
@@ -204,6 +210,8 @@ class Sessions:
             self._places.give_back(client)
             if not self.active:
                 self._all_ended.set()
+                if self._quiet is not None and not self.draining:
+                    self._quiet.begin()
 
     def _take_place(self, client: Client) -> None:
         if self.draining:
@@ -218,6 +226,8 @@ class Sessions:
         each = (settings.streams_of(client), "limits.max_streams_per_client")
         self._places.take(client, total, each)
         self._all_ended.clear()
+        if self._quiet is not None:
+            self._quiet.end()
 
     @contextmanager
     def _told_of(self) -> Iterator[_Told]:
