@@ -13,7 +13,7 @@ import stand_in_child
 from parakeetd import engines
 from parakeetd.child import home
 from parakeetd.cli import main
-from parakeetd.routing import Router, schedule
+from parakeetd.routing import Router, engine_record
 
 RETRY_SECONDS = 0.3
 HUNG_SECONDS = 1.5
@@ -25,7 +25,7 @@ def stand_in(kind: str) -> None:
     engines.CHILD = stand_in_child.command(kind)
     vars(engines)["driver_is_installed"] = lambda: True
     vars(engines)["Router"] = partial(Router, retry_seconds=RETRY_SECONDS)
-    schedule.HUNG_SECONDS = HUNG_SECONDS
+    engine_record.HUNG_SECONDS = HUNG_SECONDS
     if kind == "model":
         vars(home)["OPENING_PATIENCE_SECONDS"] = OPENING_PATIENCE_SECONDS
 

@@ -14,10 +14,11 @@ from parakeetd.errors import Closed, DeviceError
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import BatchLimits
+from parakeetd.routing.engine_record import EngineState
 from parakeetd.routing.home import Opener, home_of
 from parakeetd.routing.policy import DEFAULT_LIMITS, Estimate
 from parakeetd.routing.progress import Progress
-from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, EngineState, Schedule, Step
+from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, Schedule, Step
 from parakeetd.routing.worker import Job, Routed, Worker, job_of
 
 log = logging.getLogger(__name__)

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Generic, Literal
+from typing import Generic
 
 from parakeetd.errors import Overloaded
 from parakeetd.model.sessions import Device
+from parakeetd.routing import engine_record
 from parakeetd.routing.batcher import BatchLimits, P, company_seconds
+from parakeetd.routing.engine_record import EngineRecord, EngineState
 from parakeetd.routing.policy import (
     DEFAULT_LIMITS,
     INTERIM_USEFUL_SECONDS,
     OPENING_SECONDS,
-    DeviceState,
     Estimate,
     Plan,
     Speed,
     default_estimate,
     plan,
-    remaining_seconds,
 )
 
 RETRY_SECONDS = 30.0
 """How long a device that failed is left alone before it is tried again."""
-
-HUNG_RATIO = 10.0
-"""A run that takes so many times what was predicted, and `HUNG_SECONDS`, is given up when another device is free."""
-HUNG_SECONDS = 10.0
 
 GAP_WEIGHT = 0.3
 """Weight of the newest gap between finals in their usual gap, a running geometric mean: a burst shows at once."""
 
 LOOK_AGAIN_SECONDS = 0.002
 """At least this long between two looks at a device that is overdue."""
-
-
-EngineState = Literal["closed", "opening", "open", "closing", "suspended"]
-"""Of a device's engine. A suspended one may still be closing; it stays closed until it is resumed."""
 
 
 class Dropped(Exception):
@@ -58,33 +50,6 @@ class Step(Generic[P]):
     """Close the engine."""
     wait_seconds: float | None = None
     """None of these: ask again when something has changed, and after this time if it is given."""
-
-
-@dataclass(slots=True)
-class _Record(Generic[P]):
-    """What is known of a device."""
-
-    open: bool = False
-    closing: bool = False
-    wanted: bool = False
-    """It is to be opened although nothing waits for it yet."""
-    suspended: bool = False
-    used_at: float = 0.0
-    """When its engine was last of use, or somebody came who may need it."""
-    openings: int = 0
-    failures: int = 0
-    warm: bool = False
-    """Its engine has computed something: first runs take longer and are no measure."""
-    opening_seconds: float = 0.0
-    busy_since: float | None = None
-    predicted: float = 0.0
-    """Seconds of what it does now, by the estimate alone."""
-    corrected: float = 0.0
-    """The same, by what its runs really take."""
-    running: tuple[P, ...] = ()
-    failed_at: float | None = None
-    failure: str | None = None
-    speed: Speed = field(default_factory=Speed)
 
 
 class Schedule(Generic[P]):
@@ -119,10 +84,9 @@ class Schedule(Generic[P]):
         self._limits = dict(limits)
         self.max_queued = max_queued
         """Pieces that may wait."""
-        self._retry_seconds = retry_seconds
         self._idle_seconds = dict(idle_seconds or {})
-        self._records: dict[Device, _Record[P]] = {
-            device: _Record(opening_seconds=OPENING_SECONDS[device]) for device in devices
+        self._records: dict[Device, EngineRecord[P]] = {
+            device: EngineRecord(device, OPENING_SECONDS[device], retry_seconds) for device in devices
         }
         self._gap_seconds = 1.0
         self._last_final = float("-inf")
@@ -160,10 +124,9 @@ class Schedule(Generic[P]):
             # Another thread opens its engine.
             return Step()
         if record.suspended:
-            return self._close(device, now) if record.open else Step()
+            return _close(record, now) if record.open else Step()
         if record.wanted and not record.open:
-            self.opening(device, now)
-            return Step(opens=True)
+            return _open(record, now)
         self._forget_gone()
         self._give_up_hung(device, now)
         self._drop_late(
@@ -182,24 +145,20 @@ class Schedule(Generic[P]):
         if not batches:
             return self._rest(device, now)
         if not record.open:
-            self.opening(device, now)
-            return Step(opens=True)
-        batch, state = batches[0], self._state(device, now)
+            return _open(record, now)
+        batch, ratio = batches[0], record.state(now).ratio
         company = company_seconds(
             batch,
             now,
             gap_seconds=self._gap_seconds,
-            time=lambda seconds, count: state.ratio * self.estimate(device, seconds, count),
+            time=lambda seconds, count: ratio * self.estimate(device, seconds, count),
             limits=self._limits[device],
         )
         if company > 0:
             return Step(wait_seconds=company)
-        record.running = tuple(batch.pieces)
-        taken = set(map(id, record.running))
+        taken = set(map(id, batch.pieces))
         self.waiting = [piece for piece in self.waiting if id(piece) not in taken]
-        record.predicted = self.estimate(device, batch.longest, len(batch.pieces))
-        record.corrected = state.ratio * record.predicted
-        record.busy_since = now
+        record.begin(tuple(batch.pieces), self.estimate(device, batch.longest, len(batch.pieces)), now)
         return Step(batch=record.running)
 
     def want(self, device: Device, now: float) -> None:
@@ -216,7 +175,7 @@ class Schedule(Generic[P]):
         for device, record in self._records.items():
             if record.open:
                 record.used_at = now
-            elif not gpu_open and not record.suspended and self.healthy(device, now):
+            elif not gpu_open and not record.suspended and record.healthy(now):
                 self.want(device, now)
 
     def suspend(self, device: Device) -> None:
@@ -229,25 +188,17 @@ class Schedule(Generic[P]):
 
     def opening(self, device: Device, now: float) -> None:
         """The device's engine is being opened."""
-        record = self._records[device]
-        record.busy_since, record.wanted = now, False
-        record.predicted = record.corrected = record.opening_seconds
+        self._records[device].begin_opening(now)
 
     def opened(self, device: Device, now: float) -> None:
         """It is open."""
-        record = self._records[device]
-        if record.busy_since is not None:
-            record.opening_seconds = now - record.busy_since
-        record.open, record.warm, record.busy_since, record.used_at = True, False, None, now
-        record.openings += 1
+        self._records[device].opened(now)
         # What had no room before may have it in a new engine: others of the device come and go, too.
         self._limits[device] = self._usual_limits[device]
 
     def closed(self, device: Device) -> None:
         """It is closed."""
-        record = self._records[device]
-        if record.closing:
-            record.closing, record.busy_since = False, None
+        self._records[device].closed()
 
     def finished(self, device: Device, now: float, *, measures: bool = True) -> None:
         """The device has computed its batch.
@@ -255,12 +206,7 @@ class Schedule(Generic[P]):
         Args:
             measures: it did so in one run, which shows that it works and how fast.
         """
-        record = self._records[device]
-        if measures and record.warm and record.busy_since is not None:
-            record.speed = record.speed.after(record.predicted, now - record.busy_since, now)
-        if measures:
-            record.warm, record.failed_at, record.failure = True, None, None
-        record.busy_since, record.running, record.used_at = None, (), now
+        self._records[device].finished(now, measures=measures)
 
     def failed(self, device: Device, now: float, reason: str) -> None:
         """The device failed, at its batch or while it was opened. Its pieces wait for another, or for another try.
@@ -268,14 +214,12 @@ class Schedule(Generic[P]):
         Of several pieces that failed together none is held to be at fault: each is tried again, by itself.
         """
         record = self._records[device]
-        record.failed_at, record.failure = now, reason
-        record.failures += 1
         # When it did not open, those that wait count as handed over.
         pieces = [piece for piece in (record.running if record.open else self.waiting) if not piece.gone]
         if record.open:
             self.waiting += pieces
         together = record.open and len(pieces) > 1
-        record.open, record.busy_since, record.running = False, None, ()
+        record.failed(now, reason)
         for piece in pieces:
             if together:
                 piece.alone = True
@@ -294,20 +238,14 @@ class Schedule(Generic[P]):
 
     def healthy(self, device: Device, now: float) -> bool:
         """Whether it is worth a segment."""
-        failed_at = self._records[device].failed_at
-        return failed_at is None or now - failed_at >= self._retry_seconds
+        return self._records[device].healthy(now)
 
     def failure(self, device: Device) -> str | None:
         """Why it last failed, until it has succeeded again."""
         return self._records[device].failure
 
     def engine(self, device: Device) -> EngineState:
-        record = self._records[device]
-        if record.suspended:
-            return "suspended"
-        if record.open:
-            return "open"
-        return "closed" if record.busy_since is None else "closing" if record.closing else "opening"
+        return self._records[device].engine
 
     def openings(self, device: Device) -> int:
         """How often its engine was opened."""
@@ -320,13 +258,13 @@ class Schedule(Generic[P]):
     def patience(self) -> float:
         """Seconds that what is under way may take before it counts as hung, and in which a failed device is tried
         again."""
-        busy = [_hung_after(record) for record in self._records.values() if record.busy_since is not None]
+        busy = [record.hung_after() for record in self._records.values() if record.busy_since is not None]
         resting = [
-            self._retry_seconds
+            record.retry_seconds
             for record in self._records.values()
             if record.busy_since is None and record.failed_at is not None
         ]
-        return max([HUNG_SECONDS, *busy, *resting])
+        return max([engine_record.HUNG_SECONDS, *busy, *resting])
 
     def running(self, device: Device) -> int:
         """Pieces that it computes now."""
@@ -339,35 +277,13 @@ class Schedule(Generic[P]):
     def _plan(self, now: float, deciding: Device) -> Plan[P]:
         return plan(
             self.waiting,
-            [self._state(device, now, as_if_open=device == deciding) for device in self._records],
+            [record.state(now, as_if_open=device == deciding) for device, record in self._records.items()],
             self.estimate,
             now=now,
             limits=self._limits,
             threshold_seconds=self._threshold_seconds,
             deciding=deciding,
         )
-
-    def _state(self, device: Device, now: float, *, as_if_open: bool = False) -> DeviceState:
-        record = self._records[device]
-        ratio = record.speed.at(now)
-        free_in = 0.0
-        if record.busy_since is not None:
-            elapsed = now - record.busy_since
-            free_in = remaining_seconds(record.corrected, elapsed)
-            if record.running and elapsed > record.corrected:
-                # What runs already shows that it is slower than was thought.
-                ratio *= elapsed / max(record.corrected, 1e-6)
-        elif not record.open and not as_if_open:
-            free_in = record.opening_seconds
-        able = self.healthy(device, now) and not record.suspended
-        return DeviceState(device, able, free_in, ratio, record.open)
-
-    def _close(self, device: Device, now: float) -> Step[P]:
-        record = self._records[device]
-        record.open, record.closing, record.busy_since = False, True, now
-        # Then it would have to be opened again.
-        record.predicted = record.corrected = record.opening_seconds
-        return Step(closes=True)
 
     def _rest(self, device: Device, now: float) -> Step[P]:
         """There is nothing to compute for this device."""
@@ -377,7 +293,7 @@ class Schedule(Generic[P]):
             return Step(wait_seconds=look_again)
         left = record.used_at + idle - now
         if left <= 0:
-            return self._close(device, now)
+            return _close(record, now)
         return Step(wait_seconds=left if look_again is None else min(left, look_again))
 
     def _look_again(self, device: Device, now: float) -> float | None:
@@ -385,8 +301,8 @@ class Schedule(Generic[P]):
         returns. None when only an event can change it."""
         times = []
         record = self._records[device]
-        if self.waiting and record.failed_at is not None and not self.healthy(device, now):
-            times.append(record.failed_at + self._retry_seconds - now)
+        if self.waiting and record.failed_at is not None and not record.healthy(now):
+            times.append(record.failed_at + record.retry_seconds - now)
         for other, busy in self._records.items():
             if other == device or busy.busy_since is None:
                 continue
@@ -394,7 +310,7 @@ class Schedule(Generic[P]):
             if self.waiting:
                 times.append(busy.corrected - elapsed if elapsed < busy.corrected else elapsed / 4)
             elif busy.running:
-                times.append(_hung_after(busy) - elapsed)
+                times.append(busy.hung_after() - elapsed)
         return max(min(times), LOOK_AGAIN_SECONDS) if times else None
 
     def _give_up_hung(self, device: Device, now: float) -> None:
@@ -403,15 +319,14 @@ class Schedule(Generic[P]):
             if other == device or record.busy_since is None or not record.running:
                 continue
             elapsed = now - record.busy_since
-            if elapsed >= _hung_after(record):
-                record.failed_at, record.failure = now, f"no answer after {elapsed:.0f} s"
-                pieces = [piece for piece in record.running if not piece.gone]
-                record.running = ()
+            if elapsed >= record.hung_after():
+                reason = f"no answer after {elapsed:.0f} s"
+                pieces = [piece for piece in record.given_up(now, reason) if not piece.gone]
                 for piece in pieces:
                     piece.tried.add(other)
                 self.waiting += pieces
-                self.hung.append((other, record.failure))
-                self._take_out_hopeless(record.failure)
+                self.hung.append((other, reason))
+                self._take_out_hopeless(reason)
 
     def _take_out_hopeless(self, reason: str) -> None:
         hopeless = [piece for piece in self.waiting if piece.tried.issuperset(self._records)]
@@ -450,6 +365,16 @@ class Schedule(Generic[P]):
             self.waiting = [piece for piece in self.waiting if id(piece) not in dropped]
 
 
+def _open(record: EngineRecord[P], now: float) -> Step[P]:
+    record.begin_opening(now)
+    return Step(opens=True)
+
+
+def _close(record: EngineRecord[P], now: float) -> Step[P]:
+    record.begin_closing(now)
+    return Step(closes=True)
+
+
 def _remembered(estimate: Estimate) -> Estimate:
     """The estimate by tenths of a second, since plans ask for the same again and again."""
 
@@ -458,7 +383,3 @@ def _remembered(estimate: Estimate) -> Estimate:
         return estimate(device, tenths / 10, count)
 
     return lambda device, seconds, count: at_tenths(device, max(1, round(seconds * 10)), count)
-
-
-def _hung_after(record: _Record[P]) -> float:
-    return max(HUNG_SECONDS, HUNG_RATIO * record.corrected)

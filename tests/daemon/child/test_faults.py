@@ -138,7 +138,7 @@ def test_a_child_that_dies_in_the_middle_of_a_batch_takes_nobody_with_it() -> No
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_child_that_hangs_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
-    monkeypatch.setattr("parakeetd.routing.schedule.HUNG_SECONDS", 0.3)
+    monkeypatch.setattr("parakeetd.routing.engine_record.HUNG_SECONDS", 0.3)
     with routing(retry_seconds=0.0) as router:
         router.open("cuda")
         pid = gpu(router).pid
@@ -150,7 +150,7 @@ def test_a_child_that_hangs_is_killed_and_replaced(monkeypatch: pytest.MonkeyPat
         until(lambda: not Path(f"/proc/{pid}").exists())
         router.open("cuda")
         assert gpu(router).failures == 1
-        monkeypatch.setattr("parakeetd.routing.schedule.HUNG_SECONDS", 10.0)
+        monkeypatch.setattr("parakeetd.routing.engine_record.HUNG_SECONDS", 10.0)
         assert answer(router.submit(speech())).device == "cuda"
 
 

@@ -13,8 +13,9 @@ from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing import Router
+from parakeetd.routing.engine_record import HUNG_SECONDS
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.routing.schedule import HUNG_SECONDS, RETRY_SECONDS, Schedule
+from parakeetd.routing.schedule import RETRY_SECONDS, Schedule
 from parakeetd.routing.worker import Job, job_of
 from parakeetd.supervision import moves
 

@@ -284,7 +284,7 @@ def test_an_interim_that_a_newer_one_replaces_is_answered_as_dropped() -> None:
 
 
 def test_a_device_that_hangs_on_a_segment_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parakeetd.routing.schedule.HUNG_SECONDS", 0.1)
+    monkeypatch.setattr("parakeetd.routing.engine_record.HUNG_SECONDS", 0.1)
     hanging = FakeEngine(gate=threading.Event())
 
     def prefers_gpu(device: Device, seconds: float, count: int) -> float:

@@ -9,8 +9,9 @@ import pytest
 from parakeetd.errors import Overloaded
 from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import COMPANY_SECONDS, Piece
+from parakeetd.routing.engine_record import HUNG_RATIO, HUNG_SECONDS
 from parakeetd.routing.policy import INTERIM_USEFUL_SECONDS
-from parakeetd.routing.schedule import HUNG_RATIO, HUNG_SECONDS, Schedule, Step
+from parakeetd.routing.schedule import Schedule, Step
 
 
 def estimate(device: Device, seconds: float, count: int) -> float:

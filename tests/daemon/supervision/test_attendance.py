@@ -9,9 +9,9 @@ import pytest
 
 from parakeetd.errors import DeviceError
 from parakeetd.model.sessions import Device
+from parakeetd.routing.engine_record import EngineState
 from parakeetd.routing.progress import Progress
 from parakeetd.routing.router import DeviceReport
-from parakeetd.routing.schedule import EngineState
 from parakeetd.supervision import SleepWatch, supervise
 
 PATIENCE_SECONDS = 30.0

@@ -8,8 +8,9 @@ from contextlib import suppress
 import pytest
 
 from parakeetd.config import watchdog_seconds
+from parakeetd.routing.engine_record import HUNG_SECONDS
 from parakeetd.routing.progress import Progress
-from parakeetd.routing.schedule import HUNG_SECONDS, RETRY_SECONDS
+from parakeetd.routing.schedule import RETRY_SECONDS
 from parakeetd.supervision import feed, moves
 from parakeetd.supervision.watchdog import SIGNS, allowed_seconds
 
