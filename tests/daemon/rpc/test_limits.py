@@ -9,7 +9,7 @@ import socket
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ import soundfile
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parakeetd.audio import SAMPLE_RATE
+from parakeetd.audio.sources.client import ClientAudio, Encoding
 from parakeetd.errors import Overloaded
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
 from parakeetd.rpc.gate import CallLimits, Gate, client_of
+from parakeetd.rpc.incoming import Patience, recording_samples, stream_samples
 from parakeetd.session import HERE, Client, Places, ServedModel, Sessions, SessionSettings
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
@@ -208,6 +210,59 @@ async def test_a_small_file_of_hours_is_refused_without_holding_them(
     assert message.endswith("(limits.max_recording_seconds)")
     # All of it were 690 MB as samples, what is allowed 8 MB.
     assert peak < 40e6
+
+
+@pytest.mark.parametrize("way", ["recording", "stream"])
+async def test_an_allowed_file_is_decoded_no_faster_than_it_is_taken(way: str) -> None:
+    data = bomb(0.5, announced=True)
+    seconds = 1_800.0
+    audio = ClientAudio(Encoding.UNSPECIFIED, 0, 0, max_container_seconds=seconds)
+    message = asr.StreamingRecognizeRequest(audio_content=data)
+    tracemalloc.start()
+    try:
+        if way == "recording":
+            pieces = recording_samples(data, audio, seconds)
+        else:
+            pieces = stream_samples(given([message]), audio, Patience(60.0, 0.0))
+        count = longest = 0
+        async with aclosing(pieces):
+            async for piece in pieces:
+                count += len(piece)
+                longest = max(longest, len(piece))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == seconds * SAMPLE_RATE
+    assert longest <= 20 * SAMPLE_RATE
+    # All of it is 115 MB as samples, twenty seconds are 1.3 MB.
+    assert peak < 12e6
+
+
+@pytest.mark.parametrize("way", ["recording", "stream"])
+async def test_an_allowed_file_is_recognised_without_holding_all_of_it(serving: Serving, way: str) -> None:
+    data = bomb(0.5, announced=True)
+    settings = SessionSettings(max_recording_seconds=1_800.0, detector="off")
+    config = asr.RecognitionConfig()
+    async with serving(settings=settings) as daemon:
+        tracemalloc.start()
+        try:
+            if way == "recording":
+                code, message = await recognized(daemon, config, data)
+                assert (code, message) == (grpc.StatusCode.OK, "")
+            else:
+                await daemon.client.answers(opening(config), *chunks(data, 64_000))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # All of it is 115 MB as samples; a few segments of 20 s are under way.
+    assert peak < 40e6
+
+
+async def given(
+    requests: list[asr.StreamingRecognizeRequest],
+) -> AsyncIterator[asr.StreamingRecognizeRequest]:
+    for request in requests:
+        yield request
 
 
 async def test_a_recording_is_recognised_piece_by_piece(serving: Serving) -> None:
