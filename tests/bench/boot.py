@@ -9,6 +9,7 @@ PyPI: about five minutes the first time, then three. `--root` is kept, and nothi
                and a second installation has nothing to do
     ready      a daemon that is held up while it loads is not ready; when it is ready it answers
     clients    another user cannot open the socket; a member of the group can
+    sleep      with a user that lasts and polkit, logind knows the service's lock, with dbus-daemon too
     stopped    a daemon that is stopped (SIGSTOP) is restarted within 2 x WatchdogSec
     hung       one whose engine hangs with a segment, while the event loop goes on, likewise
     proxy      with systemd-socket-proxyd the first client starts it, and waits until it is answered
@@ -149,6 +150,33 @@ def clients(box: Booted) -> str:
     return f"another user: {refused}; a member: {admitted}"
 
 
+def sleep(box: Booted) -> str:
+    # systemd keeps dbus-daemon from finding users that only exist while a service runs. A service must not run
+    # under the name that useradd is given.
+    box.run("systemctl", "stop", UNIT)
+    box.run("useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin", "parakeetd")
+    logind = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+    try:
+        _start(box)
+        number = box.run("id", "-u", "parakeetd").stdout.strip()
+
+        def held() -> bool:
+            locks = box.run("busctl", "call", *logind, "ListInhibitors").stdout
+            return f'"parakeetd" "the speech model leaves the GPU" "delay" {number} ' in locks
+
+        _wait(held, "the lock (polkitd is needed: was the root made with it?)")
+        sandbox = box.show(UNIT, "DynamicUser", "ProtectSystem", "PrivateTmp")
+        if sandbox != {"DynamicUser": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes"}:
+            raise Missed(f"the service is less shut in: {sandbox}")
+        _heard(_ask(box, TCP), CLIP_TEXT)
+    finally:
+        box.run("systemctl", "stop", UNIT)
+        box.run("userdel", "parakeetd")
+    _start(box)
+    _heard(_ask(box, TCP), CLIP_TEXT)
+    return "a user that lasts: the lock is held; without it again: answered"
+
+
 def stopped(box: Booted) -> str:
     return _restarted(box, lambda pid: box.run("kill", "-STOP", pid))
 
@@ -265,6 +293,7 @@ ROWS: tuple[Callable[[Booted], str], ...] = (
     install,
     ready,
     clients,
+    sleep,
     stopped,
     hung,
     proxy,

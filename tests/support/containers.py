@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "libnss-systemd"),
-    *("python3", "python3-venv", "ca-certificates", "procps"),
+    *("polkitd", "python3", "python3-venv", "ca-certificates", "procps"),
 )
 INSTALLED = "/opt/parakeetd"
 """The virtual environment in the container."""
