@@ -1,4 +1,5 @@
-"""The configuration file and the environment, read into frozen settings. Nothing else reads the environment.
+"""The configuration file and the environment, read into frozen settings. Beside `paths`, nothing else reads the
+environment.
 
 Every setting has a default, so that no file is needed; `parakeetd serve --help` names the flags that override it.
 """
@@ -21,6 +22,8 @@ from parakeetd.errors import ConfigError, ListenError
 from parakeetd.keyboard.choice import Session
 from parakeetd.logs import Format
 from parakeetd.model.bundle import EMBEDDED
+from parakeetd.paths import Paths as Paths
+from parakeetd.paths import absolute
 from parakeetd.session import SessionSettings
 from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
 
@@ -294,37 +297,6 @@ class Config:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where things are on this machine, by the XDG base-directory rules."""
-
-    config_file: Path
-    models: Path
-    calibration: Path
-    """Folder of what was measured on this machine, a file for each model."""
-    socket: Path | None
-    """None without `$XDG_RUNTIME_DIR`: no other folder is private to the user and cleaned at logout."""
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Paths:
-        env = os.environ if environment is None else environment
-        home = Path(env.get("HOME") or Path.home())
-        config = _absolute(env.get("XDG_CONFIG_HOME")) or home / ".config"
-        data = _absolute(env.get("XDG_DATA_HOME")) or home / ".local/share"
-        state = _absolute(env.get("XDG_STATE_HOME")) or home / ".local/state"
-        runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
-        return cls(
-            config_file=config / "parakeetd/config.toml",
-            models=Path(env.get("PARAKEETD_MODELS") or data / "parakeetd/models"),
-            calibration=state / "parakeetd/calibration",
-            socket=runtime / "parakeetd/parakeetd.sock" if runtime else None,
-        )
-
-    @property
-    def default_listen(self) -> tuple[str, ...]:
-        return ("127.0.0.1:50051", *([f"unix:{self.socket}"] if self.socket else []))
-
-
 MOVING: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "PARAKEETD_MODELS")
 """Variables that move what `Paths` finds, beside `HOME` and what a login sets itself."""
 
@@ -340,7 +312,7 @@ def session_bus(environment: Mapping[str, str] | None = None) -> str | None:
     env = os.environ if environment is None else environment
     if address := env.get("DBUS_SESSION_BUS_ADDRESS"):
         return address
-    runtime = _absolute(env.get("XDG_RUNTIME_DIR"))
+    runtime = absolute(env.get("XDG_RUNTIME_DIR"))
     return f"unix:path={runtime}/bus" if runtime and (runtime / "bus").exists() else None
 
 
@@ -424,11 +396,6 @@ def _check_addresses(addresses: tuple[str, ...], key: str = "server.listen") -> 
             parse_address(text)
         except ListenError as error:
             raise ConfigError(f"{key}: {error}") from error
-
-
-def _absolute(text: str | None) -> Path | None:
-    """The folder in an XDG variable; by their rules one that is not absolute counts as not set."""
-    return Path(text) if text and Path(text).is_absolute() else None
 
 
 def _check_path(key: str, text: str) -> None:

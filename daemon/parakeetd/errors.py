@@ -108,6 +108,10 @@ class ListenError(ParakeetError):
     """An address that cannot be bound."""
 
 
+class CallFailed(ParakeetError):
+    """A server that cannot be reached, or that ended a call with an error."""
+
+
 class SetupError(ParakeetError):
     """The service cannot be installed or removed."""
 

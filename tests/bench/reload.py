@@ -34,9 +34,9 @@ import grpc
 from commands import Served, served
 from live_load import listen
 from measuring import machine, write_results
+from parakeetd.errors import CallFailed
 from parakeetd.measure.machine import resident_memory
 from parakeetd.model.bundle import EMBEDDED, MANIFEST, Bundle
-from parakeetd.rpc.client import CallFailed
 from parakeetd.rpc.remote_control import RemoteControl
 from speech_load import Track, make_track, shipped_pieces
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from parakeetd.config import Paths
 from parakeetd.dictation import State
 from parakeetd.errors import InputError
+from parakeetd.paths import Paths
 from parakeetd.rpc.remote import RemoteMicrophone
 
 DEVICE = click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from parakeetd.diagnosis.check import Check
-from parakeetd.rpc.client import CallFailed
+from parakeetd.errors import CallFailed
 from parakeetd.rpc.remote_control import RemoteControl
 from parakeetd.rpc.standing import Standing
 

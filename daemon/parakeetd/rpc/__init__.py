@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from parakeetd.rpc.server import DRAIN_SECONDS, FLUSH_SECONDS, MAX_MESSAGE_BYTES, RpcServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parakeetd.rpc.server import DRAIN_SECONDS, FLUSH_SECONDS, MAX_MESSAGE_BYTES, RpcServer
 
 __all__ = ["DRAIN_SECONDS", "FLUSH_SECONDS", "MAX_MESSAGE_BYTES", "RpcServer"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used: our clients, such as the command behind a key, need not wait for the server's rooms.
+    if name in __all__:
+        from parakeetd.rpc import server
+
+        return getattr(server, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
-from parakeetd.errors import ParakeetError
+from parakeetd.errors import CallFailed
 from parakeetd.rpc.reach import Reach
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
@@ -28,10 +28,6 @@ CHUNK_SECONDS: Final = 0.02
 
 NO_GUARD: Final = Reach()
 """Of a server that anyone may use who reaches it."""
-
-
-class CallFailed(ParakeetError):
-    """A server that cannot be reached, or that ended a call with an error."""
 
 
 @dataclass(frozen=True, slots=True)

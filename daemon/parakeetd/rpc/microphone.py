@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from parakeetd import dictation as said
 from parakeetd.audio.level import Level
-from parakeetd.dictation import Dictation, Event, Interim, Loudness, Phase, State
+from parakeetd.dictation import Event, Interim, Loudness, Phase, State
 from parakeetd.errors import MicrophoneError
 from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd_proto import control_pb2 as control
+
+if TYPE_CHECKING:
+    from parakeetd.dictation import Dictation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import grpc
 
+from parakeetd.errors import CallFailed
 from parakeetd.rpc.address import parse_address
-from parakeetd.rpc.client import CallFailed
 from parakeetd.rpc.standing import ModelStanding, Reloaded, Standing, read_model, read_status
 from parakeetd_proto import control_pb2 as control
 from parakeetd_proto import control_pb2_grpc

@@ -120,3 +120,24 @@ def test_a_reader_that_leaves_is_no_traceback(
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+@pytest.mark.parametrize("name", ["start", "stop", "toggle", "cancel"])
+def test_what_a_key_runs_imports_no_heavy_library(env: dict[str, str], tmp_path: Path, name: str) -> None:
+    # It gets as far as calling a daemon, so that nothing it needs later is overlooked.
+    code = (
+        "import sys\nfrom parakeetd.cli import main\n"
+        f"try: main([{name!r}])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('numpy', 'onnxruntime', 'soundfile', 'webrtcvad', 'rich', 'parakeetd.session', 'parakeetd.config')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [PARAKEETD[0], "-c", code],
+        env=env | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "no daemon listens at" in done.stderr
+    assert done.stdout.strip() == "[]"

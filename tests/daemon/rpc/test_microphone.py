@@ -13,11 +13,10 @@ import pytest
 from fake_sound import MONITOR, FakeSoundServer
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.dictation import Dictation, Event, Final, Interim, Loudness, Microphones, State
-from parakeetd.errors import InputError
+from parakeetd.errors import CallFailed, InputError
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.client import CallFailed
 from parakeetd.rpc.microphone import event_message, read_event
 from parakeetd.rpc.remote import RemoteMicrophone
 from parakeetd.rpc.standing import Standing

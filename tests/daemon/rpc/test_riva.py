@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from parakeetd.errors import CallFailed
 from parakeetd.logs import StreamNoted
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.rpc.client import CallFailed, stream_file
+from parakeetd.rpc.client import stream_file
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_common_pb2 as common
 from wire import RIVA_LOG, Serving, chunks, opening, pcm, silence, speech, told_of
