@@ -49,3 +49,9 @@ def applied(text: str, added: str) -> str:
     for backspaces, more in strokes(added):
         text = text[: max(0, len(text) - backspaces)] + more
     return text
+
+
+def apart(before: str, added: str) -> str:
+    """The first text of a session, with the space that separates it from what was typed before it."""
+    touches = before and added and not before[-1].isspace() and not added[0].isspace() and added[0] != "\b"
+    return f" {added}" if touches else added

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from parakeetd.errors import TypingError
+from parakeetd.keyboard.choice import apart, applied
 from parakeetd.keyboard.ways import Way
 
 
@@ -17,6 +18,8 @@ class Typist:
         self._all = tuple(ways)
         self._ways = list(ways)
         self._tell = tell
+        self._typed = ""
+        self._begins = False
 
     @property
     def way(self) -> Way | None:
@@ -48,19 +51,25 @@ class Typist:
         """
         problems = []
         for way in self._ways:
+            # What is pasted stands alone; what is typed comes behind what was typed before, as far as is known here.
+            into_window = way.name != "clipboard"
+            text = apart(self._typed, added) if self._begins and into_window else added
             try:
-                await way.type(added)
+                await way.type(text)
             except TypingError as error:
                 problems.append(str(error))
                 self._tell(str(error))
             else:
                 if problems:
                     self._tell(f"this went to: {way.name}")
+                if into_window:
+                    self._typed, self._begins = applied(self._typed, text), False
                 return
         raise TypingError(f"a text could not be typed ({'; '.join(problems) or 'no way works'})")
 
     def fresh(self) -> None:
-        """Another session begins."""
+        """Another session begins: its first text needs a space before it, where something has been typed."""
+        self._begins = True
         for way in self._ways:
             way.fresh()
 

@@ -77,6 +77,37 @@ async def test_a_clipboard_has_the_text_of_one_session() -> None:
     assert typist.way.text == "two"
 
 
+class Window(Paper):
+    """Keeps what was typed into it before."""
+
+    def fresh(self) -> None:
+        pass
+
+
+async def test_sessions_typed_into_a_window_are_apart() -> None:
+    window = Window("wtype")
+    typist = Typist((window,))
+    await typist.begin()
+    for session in (["one", " two"], ["three\n"], ["four"], [" five"]):
+        typist.fresh()
+        for added in session:
+            await typist.type(added)
+    assert window.text == "one two three\nfour five"
+
+
+async def test_what_went_to_the_clipboard_leaves_the_window_as_it_was() -> None:
+    window, clipboard = Window("ydotool", ascii_only=True), Paper("clipboard")
+    typist = Typist((window, clipboard))
+    await typist.begin()
+    pasted = []
+    for added in ("zwölf", "one", "fünf", "two"):
+        typist.fresh()
+        await typist.type(added)
+        pasted.append(clipboard.text)
+    assert window.text == "one two"
+    assert pasted == ["zwölf", "", "fünf", ""]
+
+
 async def test_all_ways_are_closed_in_the_end() -> None:
     ways = Paper("wtype", works=False), Paper("clipboard")
     typist = Typist(ways)
