@@ -122,9 +122,15 @@ class Router:
         opened.result()
 
     def wake(self) -> None:
-        """Somebody is about to speak: open what has left for want of work. Returns at once."""
+        """Somebody is about to speak: open what has left for want of work, or has died of it. Returns at once."""
+        now = time.monotonic()
         with self._changed:
-            self._schedule.wake(time.monotonic())
+            for device, worker in self._workers.items():
+                # Nobody waits for the answer of an engine that has nothing to do, and so would hear of its end.
+                if worker.home.memory_bytes == 0 and self._schedule.idles(device):
+                    log.error("device %s: its process has ended while it had nothing to do", device)
+                    self._schedule.failed(device, now, "its process has ended")
+            self._schedule.wake(now)
             self._changed.notify_all()
 
     def suspend(self, device: Device, timeout: float) -> bool:

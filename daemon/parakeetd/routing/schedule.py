@@ -247,6 +247,11 @@ class Schedule(Generic[P]):
     def engine(self, device: Device) -> EngineState:
         return self._records[device].engine
 
+    def idles(self, device: Device) -> bool:
+        """Whether its engine is open and does nothing."""
+        record = self._records[device]
+        return record.open and record.busy_since is None
+
     def openings(self, device: Device) -> int:
         """How often its engine was opened."""
         return self._records[device].openings

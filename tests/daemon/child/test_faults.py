@@ -123,6 +123,19 @@ def test_a_child_that_is_killed_hands_its_segment_to_the_cpu_and_is_replaced() -
         assert gpu(router).pid not in (None, pid)
 
 
+def test_a_child_that_died_with_nothing_to_do_is_replaced_when_a_stream_opens() -> None:
+    with routing(retry_seconds=0.0) as router:
+        router.open("cuda")
+        pid = gpu(router).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: gpu(router).pid is None)
+        router.wake()
+        until(lambda: gpu(router).pid not in (None, pid))
+        until(lambda: gpu(router).engine == "open")
+        assert gpu(router).failures == 1
+
+
 def test_a_child_that_dies_in_the_middle_of_a_batch_takes_nobody_with_it() -> None:
     with routing() as router:
         router.open("cuda")
