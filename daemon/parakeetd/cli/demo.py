@@ -90,13 +90,15 @@ async def _stream_all(address: str, files: list[tuple[Path, str]], *, real_time:
 async def _show(address: str, file: Path, said: str, *, real_time: bool, reach: Reach) -> None:
     click.secho(f"\n{file.name}", bold=True, nl=False)
     click.echo(f"  (spoken: {said})" if said else "")
-    finals = 0
+    finals, shown = 0, ""
     async with aclosing(stream_file(address, file, real_time=real_time, reach=reach)) as lines:
         async for line in lines:
             finals += line.is_final
             if line.is_final:
                 click.secho(f"  final    {line.text}", fg="green")
-            else:
+            elif line.text != shown:
+                # One with the same text says that more of it is stable.
                 click.secho(f"  interim  {line.text}", dim=True)
+            shown = line.text
     if not finals:
         click.secho("  nothing was recognised", fg="yellow")

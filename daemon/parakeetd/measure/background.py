@@ -21,7 +21,7 @@ from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing import Engine, Opener
 from parakeetd.routing.calibration import Point
-from parakeetd.routing.home import home_of
+from parakeetd.routing.home import has_died, home_of
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +93,14 @@ class SharedEngine:
         return self._engine is not None
 
     def open(self) -> SharedEngine:
-        """Open the engine; one that is open is kept.
+        """Open the engine; one that is open is kept, unless its process has died.
 
         Raises:
             DeviceError, BundleError: it cannot be opened.
         """
         with self._activity, self._lock:
-            if self._engine is None:
+            if self._engine is None or has_died(self._home):
+                self._engine = None
                 self._engine = self._home.open()
         return self
 

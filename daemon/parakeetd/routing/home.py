@@ -79,5 +79,10 @@ class InProcess:
         return False
 
 
+def has_died(home: Home) -> bool:
+    """Whether the process of an engine that was opened is gone, which nobody hears of while it has nothing to do."""
+    return home.pid is None and home.memory_bytes == 0
+
+
 def home_of(opener: Opener) -> Home:
     return opener if isinstance(opener, Home) and not isinstance(opener, type) else InProcess(opener)

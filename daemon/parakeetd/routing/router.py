@@ -15,7 +15,7 @@ from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import BatchLimits
 from parakeetd.routing.engine_record import EngineState
-from parakeetd.routing.home import Opener, home_of
+from parakeetd.routing.home import Opener, has_died, home_of
 from parakeetd.routing.policy import DEFAULT_LIMITS, Estimate
 from parakeetd.routing.progress import Progress
 from parakeetd.routing.schedule import RETRY_SECONDS, Dropped, Schedule, Step
@@ -127,7 +127,7 @@ class Router:
         with self._changed:
             for device, worker in self._workers.items():
                 # Nobody waits for the answer of an engine that has nothing to do, and so would hear of its end.
-                if worker.home.memory_bytes == 0 and self._schedule.idles(device):
+                if has_died(worker.home) and self._schedule.idles(device):
                     log.error("device %s: its process has ended while it had nothing to do", device)
                     self._schedule.failed(device, now, "its process has ended")
             self._schedule.wake(now)

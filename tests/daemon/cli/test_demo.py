@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from clips import shipped_clips
@@ -25,6 +26,8 @@ def test_each_clip_is_printed_with_the_text_that_is_spoken(env: dict[str, str]) 
     expected = {clip.path.name: [spoken.text for spoken in clip.utterances] for clip in shipped_clips()}
     assert finals(outcome.out) == expected
     assert "  interim  " in outcome.out
+    lines = outcome.out.splitlines()
+    assert not [line for line, after in pairwise(lines) if line == after and line.startswith("  interim")]
     # Nothing of it is left: it serves on a socket of its own.
     assert not list(Path(env["HOME"]).iterdir())
 

@@ -210,3 +210,36 @@ def test_an_engine_that_hangs_while_it_is_measured_can_be_killed() -> None:
     assert engine.kill("no answer")
     measuring.join(PATIENCE_SECONDS)
     assert failed == ["killed"]
+
+
+def test_an_engine_whose_process_has_died_is_opened_anew() -> None:
+    class Mortal:
+        """A home with a process, which may die."""
+
+        def __init__(self) -> None:
+            self.openings = 0
+            self.pid: int | None = None
+
+        def open(self) -> FakeEngine:
+            self.openings += 1
+            self.pid = self.openings
+            return FakeEngine()
+
+        def close(self) -> None:
+            self.pid = None
+
+        def kill(self, reason: str) -> bool:
+            return True
+
+        @property
+        def memory_bytes(self) -> int | None:
+            return 0 if self.pid is None else None
+
+    home = Mortal()
+    engine = SharedEngine(home, Activity())
+    engine.open()
+    engine.open()
+    assert home.openings == 1
+    home.pid = None
+    engine.open()
+    assert home.openings == 2
