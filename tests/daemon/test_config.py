@@ -225,15 +225,6 @@ def test_what_is_read_reaches_the_calls_and_who_may_make_them(
     )
 
 
-def test_limits_are_also_read_from_where_they_were_before(
-    paths: Paths, caplog: pytest.LogCaptureFixture
-) -> None:
-    paths.config_file.write_text("[server]\nmax_streams = 3\nidle_seconds = 7\n[limits]\nidle_seconds = 8")
-    limits = read_config(None, paths).limits
-    assert (limits.max_streams, limits.idle_seconds) == (3, 8)
-    assert "server.max_streams is limits.max_streams now" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("text", "named"),
     [

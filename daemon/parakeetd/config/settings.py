@@ -1,33 +1,19 @@
-"""The configuration file and the environment, read into frozen settings. Beside `paths`, nothing else reads the
-environment.
+"""What can be set: a frozen dataclass for each table, each value checked as it is made.
 
 Every setting has a default, so that no file is needed; `parakeetd serve --help` names the flags that override it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import math
-import os
-import tomllib
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from parakeetd.errors import ConfigError, ListenError
-from parakeetd.keyboard.choice import Session
 from parakeetd.logs import Format
 from parakeetd.model.bundle import EMBEDDED
-from parakeetd.paths import Paths as Paths
-from parakeetd.paths import absolute
 from parakeetd.session import SessionSettings
 from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
-
-log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from parakeetd.rpc.access import Access
@@ -297,81 +283,6 @@ class Config:
         )
 
 
-MOVING: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "PARAKEETD_MODELS")
-"""Variables that move what `Paths` finds, beside `HOME` and what a login sets itself."""
-
-
-def moving_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Those that are set."""
-    env = os.environ if environment is None else environment
-    return {name: env[name] for name in MOVING if env.get(name)}
-
-
-def session_bus(environment: Mapping[str, str] | None = None) -> str | None:
-    """Address of the session's D-Bus; None where there is no session."""
-    env = os.environ if environment is None else environment
-    if address := env.get("DBUS_SESSION_BUS_ADDRESS"):
-        return address
-    runtime = absolute(env.get("XDG_RUNTIME_DIR"))
-    return f"unix:path={runtime}/bus" if runtime and (runtime / "bus").exists() else None
-
-
-def desktop_session(environment: Mapping[str, str] | None = None) -> Session:
-    """What kind of desktop this process belongs to."""
-    env = os.environ if environment is None else environment
-    return Session(wayland=bool(env.get("WAYLAND_DISPLAY")), x11=bool(env.get("DISPLAY")))
-
-
-def watchdog_seconds(environment: Mapping[str, str] | None = None) -> float | None:
-    """How often systemd expects a sign of life of this process; None when it does not (sd_watchdog_enabled(3))."""
-    env = os.environ if environment is None else environment
-    microseconds, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
-    if not microseconds.isascii() or not microseconds.isdigit() or int(microseconds) == 0:
-        return None
-    return int(microseconds) / 1e6 if pid in ("", str(os.getpid())) else None
-
-
-def read_config(file: Path | None, paths: Paths) -> Config:
-    """The configuration in `file`, or in the user's file if there is one, or the defaults.
-
-    Raises:
-        ConfigError: the file cannot be read, is not TOML, or has an unknown key or a wrong value; the message names
-            it.
-    """
-    wanted, file = file is not None, file or paths.config_file
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if not wanted:
-            return Config()
-        raise ConfigError(f"configuration {file}: cannot be read: {error.strerror}") from error
-    except OSError as error:
-        raise ConfigError(f"configuration {file}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"configuration {file}: not valid TOML: {error}") from error
-    _move(raw, file)
-    try:
-        config: Config = _build(Config, raw, "")
-    except ConfigError as error:
-        raise ConfigError(f"configuration {file}: {error}") from error
-    return config
-
-
-_MOVED: Final = ("max_streams", "idle_seconds")
-"""Keys of `[server]` that are in `[limits]` now."""
-
-
-def _move(raw: dict[str, Any], file: Path) -> None:
-    """Take keys from where they were before."""
-    server = raw.get("server")
-    for key in _MOVED:
-        if isinstance(server, dict) and key in server:
-            log.warning("configuration %s: server.%s is limits.%s now", file, key, key)
-            value = server.pop(key)
-            if isinstance(limits := raw.setdefault("limits", {}), dict):
-                limits.setdefault(key, value)
-
-
 def default_model(installed: list[str]) -> str:
     """The model to serve when none is named: the only full one, or the embedded one.
 
@@ -409,49 +320,3 @@ def _user_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
-
-
-_NAMES: Mapping[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text in quotes",
-    tuple: "a list of texts in brackets",
-}
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of the annotated type `kind` from TOML, naming the key when it does not fit."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table, written [{where}]")
-        hints = typing.get_type_hints(kind)
-        if unknown := sorted(set(value) - set(hints)):
-            raise ConfigError(
-                f"unknown key {where + '.' if where else ''}{unknown[0]}; "
-                f"{'table ' + where if where else 'the file'} knows: {', '.join(hints)}"
-            )
-        built = {
-            key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()
-        }
-        return typing.cast(type, kind)(**built)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is UnionType:
-        # TOML has no null: a value that may be None is left out for that.
-        kinds = [argument for argument in arguments if argument is not NoneType]
-        if len(kinds) == 1:
-            return _build(kinds[0], value, where)
-        if type(value) in kinds:
-            return value
-        raise ConfigError(f"{where} must be {' or '.join(_NAMES[kind] for kind in kinds)}, not {value!r}")
-    if origin is tuple and isinstance(value, list):
-        return tuple(_build(arguments[0], item, where) for item in value)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is kind and not (kind is float and not math.isfinite(value)):
-        return value
-    raise ConfigError(f"{where} must be {_NAMES[origin or kind]}, not {value!r}")
