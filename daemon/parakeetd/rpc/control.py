@@ -20,7 +20,6 @@ from parakeetd.rpc.standing import (
     models_response,
     status_response,
 )
-from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd_proto import control_pb2 as control
 from parakeetd_proto import control_pb2_grpc
 
@@ -68,42 +67,37 @@ class ControlServicer(MicrophoneCalls, control_pb2_grpc.ControlServicer):
         self, request: control.StatusRequest, context: Context
     ) -> control.StatusResponse:
         """What the daemon does now."""
-        async with ErrorsAnswered(context, "Status"):
-            response = status_response(self._steward.standing())
-            if self.dictation is not None:
-                response.microphone.CopyFrom(state_message(self.dictation.state))
-            return response
+        response = status_response(self._steward.standing())
+        if self.dictation is not None:
+            response.microphone.CopyFrom(state_message(self.dictation.state))
+        return response
 
     async def ListModels(  # noqa: N802  (the service names it)
         self, request: control.ListModelsRequest, context: Context
     ) -> control.ListModelsResponse:
         """The models on disk."""
-        async with ErrorsAnswered(context, "ListModels"):
-            return models_response(await asyncio.to_thread(self._steward.installed))
+        return models_response(await asyncio.to_thread(self._steward.installed))
 
     async def Load(  # noqa: N802  (the service names it)
         self, request: control.LoadRequest, context: Context
     ) -> control.LoadResponse:
         """Open a model beside those that serve."""
-        async with ErrorsAnswered(context, "Load"):
-            loaded = await _to_its_end(self._steward.load(_named(request.model)))
-            return control.LoadResponse(model=model_message(loaded))
+        loaded = await _to_its_end(self._steward.load(_named(request.model)))
+        return control.LoadResponse(model=model_message(loaded))
 
     async def Unload(  # noqa: N802  (the service names it)
         self, request: control.UnloadRequest, context: Context
     ) -> control.UnloadResponse:
         """Close a model that was loaded."""
-        async with ErrorsAnswered(context, "Unload"):
-            await _to_its_end(self._steward.unload(_named(request.model)))
-            return control.UnloadResponse()
+        await _to_its_end(self._steward.unload(_named(request.model)))
+        return control.UnloadResponse()
 
     async def Reload(  # noqa: N802  (the service names it)
         self, request: control.ReloadRequest, context: Context
     ) -> control.ReloadResponse:
         """Read the configuration again."""
-        async with ErrorsAnswered(context, "Reload"):
-            done = await _to_its_end(self._steward.reload(request.model))
-            return control.ReloadResponse(changes=done.changes, needs_restart=done.needs_restart)
+        done = await _to_its_end(self._steward.reload(request.model))
+        return control.ReloadResponse(changes=done.changes, needs_restart=done.needs_restart)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

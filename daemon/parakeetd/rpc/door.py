@@ -20,7 +20,6 @@ from grpc_reflection.v1alpha import reflection
 from parakeetd.errors import ListenError
 from parakeetd.rpc.address import Address, TcpAddress, UnixAddress, make_free
 from parakeetd.rpc.gate import CallLimits, Gate
-from parakeetd.rpc.readable import ReadableMessages
 
 _log = logging.getLogger(__name__)
 
@@ -83,9 +82,7 @@ class Door:
             credentials: encrypts TCP; None: it is not encrypted.
             socket_group: whose members may open unix sockets, beside the owner.
         """
-        self.server = grpc.aio.server(
-            options=_options(limits, max_streams), interceptors=(gate, ReadableMessages())
-        )
+        self.server = grpc.aio.server(options=_options(limits, max_streams), interceptors=(gate,))
         self.health = HealthServicer()
         self._credentials = credentials
         self._socket_group = socket_group

@@ -19,6 +19,7 @@ from typing import Any, Final
 import grpc
 
 from parakeetd.errors import InputError, Refused, TimeLimit
+from parakeetd.rpc.readable import reading
 from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd.rpc.token import Tokens
 from parakeetd.session import HERE, Client, Places, Sessions
@@ -55,7 +56,7 @@ class CallLimits:
 
 
 class Gate(grpc.aio.ServerInterceptor):
-    """Stands before all services of one kind of address."""
+    """Stands before all services of one kind of address, and answers what they raise."""
 
     def __init__(
         self, sessions: Sessions, streams: frozenset[str], limits: CallLimits, tokens: Tokens | None
@@ -92,7 +93,7 @@ class Gate(grpc.aio.ServerInterceptor):
         # To its client every call is a stream of messages. As one it is let in before a message is read, and nothing
         # of a recording that nobody wants comes further than gRPC's window.
         return grpc.stream_stream_rpc_method_handler(
-            call, handler.request_deserializer, handler.response_serializer
+            call, reading(handler.request_deserializer), handler.response_serializer
         )
 
     def _let_in(self, path: str, context: grpc.aio.ServicerContext[Any, Any], held: AsyncExitStack) -> None:

@@ -11,7 +11,6 @@ from parakeetd import dictation as said
 from parakeetd.audio.level import Level
 from parakeetd.dictation import Event, Interim, Loudness, Phase, State
 from parakeetd.errors import MicrophoneError
-from parakeetd.rpc.status import ErrorsAnswered
 from parakeetd_proto import control_pb2 as control
 
 if TYPE_CHECKING:
@@ -42,39 +41,34 @@ class MicrophoneCalls:
         self, request: control.StartRequest, context: Context
     ) -> control.StartResponse:
         """Open the microphone."""
-        async with ErrorsAnswered(context, "Start"):
-            return control.StartResponse(state=state_message(await self._there().start(request.device)))
+        return control.StartResponse(state=state_message(await self._there().start(request.device)))
 
     async def Stop(  # noqa: N802  (the service names it)
         self, request: control.StopRequest, context: Context
     ) -> control.StopResponse:
         """Close it, and recognise what was said last."""
-        async with ErrorsAnswered(context, "Stop"):
-            return control.StopResponse(state=state_message(await self._there().stop()))
+        return control.StopResponse(state=state_message(await self._there().stop()))
 
     async def Toggle(  # noqa: N802  (the service names it)
         self, request: control.ToggleRequest, context: Context
     ) -> control.ToggleResponse:
         """Open or close it."""
-        async with ErrorsAnswered(context, "Toggle"):
-            return control.ToggleResponse(state=state_message(await self._there().toggle(request.device)))
+        return control.ToggleResponse(state=state_message(await self._there().toggle(request.device)))
 
     async def Cancel(  # noqa: N802  (the service names it)
         self, request: control.CancelRequest, context: Context
     ) -> control.CancelResponse:
         """Close it, and forget what was said last."""
-        async with ErrorsAnswered(context, "Cancel"):
-            return control.CancelResponse(state=state_message(await self._there().cancel()))
+        return control.CancelResponse(state=state_message(await self._there().cancel()))
 
     async def Watch(  # noqa: N802  (the service names it)
         self, request: control.WatchRequest, context: Context
     ) -> AsyncIterator[control.WatchResponse]:
         """Tell all that happens."""
-        async with ErrorsAnswered(context, "Watch"):
-            with self._there().watch() as watcher:
-                async for event in watcher:
-                    if request.levels or not isinstance(event, Loudness):
-                        yield event_message(event)
+        with self._there().watch() as watcher:
+            async for event in watcher:
+                if request.levels or not isinstance(event, Loudness):
+                    yield event_message(event)
 
     def _there(self) -> Dictation:
         if self.dictation is None:

@@ -15,7 +15,7 @@ from parakeetd.errors import InputError
 from parakeetd.rpc import wire
 from parakeetd.rpc.abilities import unmet
 from parakeetd.rpc.incoming import Patience, first_message, recording_samples, stream_samples
-from parakeetd.rpc.status import ErrorsAnswered, StreamAnswered
+from parakeetd.rpc.status import StreamAnswered
 from parakeetd.session import Result, ServedModel, Sessions
 from parakeetd.text import HouseStyle, Pen, taken_back
 from parakeetd.vad import Segmentation
@@ -112,13 +112,12 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         self, request: asr.RivaSpeechRecognitionConfigRequest, context: Context
     ) -> asr.RivaSpeechRecognitionConfigResponse:
         """List the models."""
-        async with ErrorsAnswered(context, "GetRivaSpeechRecognitionConfig"):
-            serving = self._sessions.models.serving
-            models = [model for model in serving if request.model_name in ("", model.name)]
-            if serving and not models:
-                served = ", ".join(model.name for model in serving)
-                raise InputError(f"model {request.model_name!r} is not served; served: {served}")
-            return wire.config_response(models, self.house, self._sessions.settings.segmentation)
+        serving = self._sessions.models.serving
+        models = [model for model in serving if request.model_name in ("", model.name)]
+        if serving and not models:
+            served = ", ".join(model.name for model in serving)
+            raise InputError(f"model {request.model_name!r} is not served; served: {served}")
+        return wire.config_response(models, self.house, self._sessions.settings.segmentation)
 
     def _model_for(self, options: wire.Options) -> ServedModel:
         """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
