@@ -16,18 +16,33 @@ from parakeetd_proto import control_pb2 as control
 from parakeetd_proto import control_pb2_grpc
 
 
-class RemoteMicrophone:
-    """Use it as an asynchronous context manager. All calls raise CallFailed when the daemon is not there or refuses."""
+class Remote:
+    """A daemon that is called at its unix socket."""
 
     def __init__(self, address: str) -> None:
         """
         Args:
-            address: of the daemon's unix socket, such as `unix:/run/user/1000/parakeetd/parakeetd.sock`.
+            address: such as `unix:/run/user/1000/parakeetd/parakeetd.sock`.
 
         Raises:
             ListenError: it is no address.
         """
         self._address = parse_address(address)
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """
+        Raises:
+            CallFailed: a call within the block failed.
+        """
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise CallFailed(_in_words(str(self._address), error.code(), error.details() or "")) from error
+
+
+class RemoteMicrophone(Remote):
+    """Use it as an asynchronous context manager. All calls raise CallFailed when the daemon is not there or refuses."""
 
     async def __aenter__(self) -> RemoteMicrophone:
         self._channel = grpc.aio.insecure_channel(self._address.target)
@@ -66,19 +81,16 @@ class RemoteMicrophone:
         finally:
             call.cancel()
 
-    @contextmanager
-    def _errors_told(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.aio.AioRpcError as error:
-            raise CallFailed(_in_words(str(self._address), error)) from error
 
-
-def _in_words(address: str, error: grpc.aio.AioRpcError) -> str:
-    match error.code():
-        case grpc.StatusCode.UNAVAILABLE if "connect" in (error.details() or ""):
+def _in_words(address: str, code: grpc.StatusCode, details: str) -> str:
+    match code:
+        case grpc.StatusCode.UNAVAILABLE if "ermission denied" in details:
+            return f"{address} is not open to you; ask who runs the daemon, or use sudo"
+        case grpc.StatusCode.UNAVAILABLE if "connect" in details:
             return f"no daemon listens at {address}; start it with: parakeetd serve"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"the daemon at {address} does not answer; its log may tell why"
         case grpc.StatusCode.UNIMPLEMENTED:
-            return f"the daemon at {address} is switched by its unix socket only, and by this version or a newer one"
+            return f"what listens at {address} is not the unix socket of a parakeetd of this version"
         case _:
-            return error.details() or error.code().name
+            return details or code.name

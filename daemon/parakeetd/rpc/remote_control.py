@@ -8,8 +8,7 @@ from typing import Final
 
 import grpc
 
-from parakeetd.errors import CallFailed
-from parakeetd.rpc.address import parse_address
+from parakeetd.rpc.remote import Remote
 from parakeetd.rpc.standing import ModelStanding, Reloaded, Standing, read_model, read_status
 from parakeetd_proto import control_pb2 as control
 from parakeetd_proto import control_pb2_grpc
@@ -18,18 +17,8 @@ ANSWER_SECONDS: Final = 10.0
 """A daemon that does not say how it stands for so long hangs."""
 
 
-class RemoteControl:
+class RemoteControl(Remote):
     """All calls raise CallFailed when the daemon is not there or refuses."""
-
-    def __init__(self, address: str) -> None:
-        """
-        Args:
-            address: of the daemon's unix socket, such as `unix:/run/user/1000/parakeetd/parakeetd.sock`.
-
-        Raises:
-            ListenError: it is no address.
-        """
-        self._address = parse_address(address)
 
     def status(self, seconds: float = ANSWER_SECONDS) -> Standing:
         with self._stub() as stub:
@@ -54,21 +43,5 @@ class RemoteControl:
     def _stub(self) -> Iterator[control_pb2_grpc.ControlStub]:
         # A proxy for the web is no way to this machine.
         options = [("grpc.enable_http_proxy", 0)]
-        with grpc.insecure_channel(self._address.target, options=options) as channel:
-            try:
-                yield control_pb2_grpc.ControlStub(channel)
-            except grpc.RpcError as error:
-                raise CallFailed(self._in_words(error.code(), error.details() or "")) from error
-
-    def _in_words(self, code: grpc.StatusCode, details: str) -> str:
-        match code:
-            case grpc.StatusCode.UNAVAILABLE if "ermission denied" in details:
-                return f"{self._address} is not open to you; ask who runs the daemon, or use sudo"
-            case grpc.StatusCode.UNAVAILABLE if "connect" in details:
-                return f"no daemon listens at {self._address}; start it with: parakeetd serve"
-            case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return f"the daemon at {self._address} does not answer; its log may tell why"
-            case grpc.StatusCode.UNIMPLEMENTED:
-                return f"what listens at {self._address} is no parakeetd of this version"
-            case _:
-                return details or code.name
+        with self._errors_told(), grpc.insecure_channel(self._address.target, options=options) as channel:
+            yield control_pb2_grpc.ControlStub(channel)
