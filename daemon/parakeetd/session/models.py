@@ -62,16 +62,9 @@ class Route:
                 # A long list takes a moment.
                 await asyncio.to_thread(model.biasing, self.wanted)
 
-    def submit(
-        self,
-        samples: Samples,
-        *,
-        final: bool = True,
-        decode: DecodeOptions | None = None,
-        stream: object | None = None,
-    ) -> Future[Routed]:
-        """As `Router.submit`; without `decode` by the stream's own options."""
-        future = self.model.router.submit(samples, final=final, decode=decode or self.fitted, stream=stream)
+    def submit(self, samples: Samples, *, final: bool = True, stream: object | None = None) -> Future[Routed]:
+        """As `Router.submit`, by the stream's own options."""
+        future = self.model.router.submit(samples, final=final, decode=self.fitted, stream=stream)
         name, kind, seconds = self.model.name, _kind(final), len(samples) / SAMPLE_RATE
         future.add_done_callback(lambda done: self._note(done, name, kind, seconds))
         return future

@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import Closed, IdleTimeout
-from parakeetd.model.decoding import DecodeOptions
 from parakeetd.routing import Dropped, Routed
 from parakeetd.session.agreement import Agreement
 from parakeetd.session.cutter import Cutter, Segment
@@ -41,12 +40,7 @@ class Submits(Protocol):
     """Where segments go: a `Router`, or the way to one that may be replaced."""
 
     def submit(
-        self,
-        samples: Samples,
-        *,
-        final: bool = True,
-        decode: DecodeOptions | None = None,
-        stream: object | None = None,
+        self, samples: Samples, *, final: bool = True, stream: object | None = None
     ) -> Future[Routed]: ...
 
 
@@ -86,7 +80,6 @@ class LiveStream:
         router: Submits,
         *,
         interim: bool,
-        decode: DecodeOptions | None = None,
         idle_seconds: float,
         stop_input: asyncio.Event,
         waiting: Waiting | None = None,
@@ -95,7 +88,6 @@ class LiveStream:
         self._cutter = cutter
         self._router = router
         self._interim = interim
-        self._decode = decode
         self._idle_seconds = idle_seconds
         self._stop_input = stop_input
         self._reading: asyncio.Timeout | None = None
@@ -227,7 +219,7 @@ class LiveStream:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
     def _ask(self, segment: Segment, *, final: bool, stream: object | None = None) -> _Asked:
-        answer = self._router.submit(segment.samples, final=final, decode=self._decode, stream=stream)
+        answer = self._router.submit(segment.samples, final=final, stream=stream)
         routed = asyncio.wrap_future(answer)
         self._unanswered.add(routed)
         samples = len(segment.samples) if final else 0
