@@ -16,7 +16,7 @@ from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 
 from fake_sound import MONITOR, FakeSoundServer
-from logind import private_bus
+from logind import Bus, private_bus
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.desktop import INTERFACE, PATH, DesktopBus
 from parakeetd.dictation import Dictation, Microphones
@@ -108,17 +108,8 @@ async def call(
     name: str = INTERFACE,
     path: str = PATH,
 ) -> Message:
-    asked = Message(
-        destination=name,
-        path=path,
-        interface=interface,
-        member=member,
-        signature=signature,
-        body=list(body),
-    )
-    reply = await asyncio.wait_for(bus.call(asked), WAIT_SECONDS)
-    assert reply is not None
-    return reply
+    asked = Bus(bus).call(name, path, interface, member, signature, *body)
+    return await asyncio.wait_for(asked, WAIT_SECONDS)
 
 
 class Logged(logging.Handler):
