@@ -156,17 +156,23 @@ def test_a_damaged_table_is_one_line_and_not_used(
     assert device_of(opened[0], 1.0) in BOTH
 
 
-def test_a_machine_with_two_devices_and_no_table_is_measured_and_routed_by_it(
-    bundle: Bundle, opened: list[Opened], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = threading.Event()
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a table of times has been written. Daemons are quiet at once."""
+    done = threading.Event()
 
     def write(path: Path, calibration: Calibration) -> None:
         write_calibration(path, calibration)
-        written.set()
+        done.set()
 
     monkeypatch.setattr(engines, "write_calibration", write)
     monkeypatch.setattr(engines, "Activity", lambda: Activity(quiet_seconds=0.0))
+    return done
+
+
+def test_a_machine_with_two_devices_and_no_table_is_measured_and_routed_by_it(
+    bundle: Bundle, opened: list[Opened], tmp_path: Path, written: threading.Event
+) -> None:
     opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
     assert opened[0].measuring is not None
     opened[0].measuring.start()
@@ -313,16 +319,8 @@ def test_a_quiet_daemon_measures_the_gpu_through_its_process(
     gpu: None,
     gpu_process: None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    written: threading.Event,
 ) -> None:
-    written = threading.Event()
-
-    def write(path: Path, calibration: Calibration) -> None:
-        write_calibration(path, calibration)
-        written.set()
-
-    monkeypatch.setattr(engines, "write_calibration", write)
-    monkeypatch.setattr(engines, "Activity", lambda: Activity(quiet_seconds=0.0))
     opened.append(serve_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))
     assert opened[0].measuring is not None
     opened[0].measuring.start()
