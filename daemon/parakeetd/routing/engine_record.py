@@ -88,6 +88,8 @@ class EngineRecord(Generic[P]):
         if self.busy_since is not None:
             self.opening_seconds = now - self.busy_since
         self.open, self.warm, self.busy_since, self.used_at = True, False, None, now
+        # Whoever asked for it meanwhile has it.
+        self.wanted = False
         self.openings += 1
 
     def begin_closing(self, now: float) -> None:
@@ -120,7 +122,7 @@ class EngineRecord(Generic[P]):
         """Its engine is gone."""
         self.failed_at, self.failure = now, reason
         self.failures += 1
-        self.open, self.busy_since, self.running = False, None, ()
+        self.open, self.wanted, self.busy_since, self.running = False, False, None, ()
 
     def given_up(self, now: float, reason: str) -> tuple[P, ...]:
         """What it computed is taken from it; it may still be at it."""

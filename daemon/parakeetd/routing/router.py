@@ -130,6 +130,7 @@ class Router:
                 if has_died(worker.home) and self._schedule.idles(device):
                     log.error("device %s: its process has ended while it had nothing to do", device)
                     self._schedule.failed(device, now, "its process has ended")
+                    self._present.discard(device)
             self._schedule.wake(now)
             self._changed.notify_all()
 

@@ -231,8 +231,10 @@ class Schedule(Generic[P]):
         """The device has no memory for its batch of several pieces. They wait again, and until its engine is opened
         anew its batches have at most half as many padded seconds."""
         record = self._records[device]
-        padded = len(record.running) * max(piece.seconds for piece in record.running)
-        self._limits[device] = replace(self._limits[device], seconds=padded / 2)
+        # Nothing is left of a batch that was given up before.
+        if record.running:
+            padded = len(record.running) * max(piece.seconds for piece in record.running)
+            self._limits[device] = replace(self._limits[device], seconds=padded / 2)
         self.waiting += [piece for piece in record.running if not piece.gone]
         record.busy_since, record.running = None, ()
 

@@ -136,6 +136,17 @@ def test_a_child_that_died_with_nothing_to_do_is_replaced_when_a_stream_opens() 
         assert gpu(router).failures == 1
 
 
+def test_a_child_that_died_with_nothing_to_do_is_not_waited_for_before_sleep() -> None:
+    with routing() as router:
+        router.open("cuda")
+        pid = gpu(router).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: gpu(router).pid is None)
+        router.wake()
+        assert router.suspend("cuda", 0.0)
+
+
 def test_a_child_that_dies_in_the_middle_of_a_batch_takes_nobody_with_it() -> None:
     with routing() as router:
         router.open("cuda")

@@ -223,6 +223,16 @@ def test_what_a_device_does_not_answer_is_given_to_another_and_it_is_not_trusted
     assert both.healthy("cuda", given_up + 1)
 
 
+def test_a_device_that_was_given_up_may_find_its_batch_too_large_after_all() -> None:
+    both = schedule("cpu", "cuda", retry_seconds=0.0)
+    add(both, final(8.0), final(8.0))
+    assert len(both.step("cuda", 0.0).batch) == 2
+    assert both.step("cpu", 60.0).batch
+    both.too_large("cuda")
+    add(both, final(8.5, 60.1))
+    assert 8.5 in lengths(both.step("cuda", 60.2))
+
+
 def test_times_that_differ_from_the_estimate_are_learned_after_the_first_run() -> None:
     gpu = schedule("cuda")
     for run in range(6):
@@ -292,6 +302,10 @@ def test_who_is_about_to_speak_wakes_what_has_left_and_keeps_what_is_there() -> 
     both.opened("cuda", 203.0)
     assert both.step("cuda", 203.0) == Step(wait_seconds=60.0)
     assert both.openings("cuda") == 2
+    # Who came while it was being opened has it, and does not call it back when it leaves.
+    assert both.step("cuda", 263.0).closes
+    both.closed("cuda")
+    assert both.step("cuda", 264.0) == Step()
 
 
 def test_the_cpu_is_not_woken_for_who_has_a_gpu() -> None:
@@ -306,6 +320,15 @@ def test_the_cpu_is_not_woken_for_who_has_a_gpu() -> None:
     gone.wake(0.0)
     assert gone.step("cpu", 0.0).opens
     assert gone.step("cuda", 0.0).opens
+
+
+def test_who_comes_while_an_engine_is_being_opened_does_not_have_it_tried_again_at_once() -> None:
+    both = schedule("cpu", "cuda", opened=False)
+    for _ in range(2):
+        both.wake(0.0)
+        both.step("cuda", 0.0)
+    both.failed("cuda", 1.0, "no driver")
+    assert not both.step("cuda", 1.0).opens
 
 
 def test_what_failed_a_short_time_ago_is_not_woken() -> None:
