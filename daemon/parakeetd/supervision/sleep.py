@@ -53,13 +53,19 @@ class SleepWatch:
         self._again_seconds = again_seconds
         self._lock: int | None = None
         """File descriptor of the inhibitor."""
+        self._asleep = False
+        """Whether `before` was called last, not `after`."""
 
     async def run(self) -> None:
         """Watch until cancelled. Returns where there is no D-Bus or no logind: then sleep goes unnoticed."""
-        while True:
-            if not await self._watch():
-                return
-            await asyncio.sleep(self._again_seconds)
+        again = True
+        while again:
+            again = await self._watch()
+            if again or self._asleep:
+                await asyncio.sleep(self._again_seconds)
+            if self._asleep:
+                # Who would have told that the machine is awake is gone; while it sleeps nothing comes this far.
+                await self._woken()
 
     async def _watch(self) -> bool:
         """Watch over one connection. False when there is none to be had."""
@@ -108,17 +114,22 @@ class SleepWatch:
 
     async def _changed(self, bus: MessageBus, sleeping: bool) -> None:
         if not sleeping:
-            log.info("the machine is awake again")
             await self._hold(bus)
-            await self._after()
+            await self._woken()
             return
         log.info("the machine is about to sleep")
+        self._asleep = True
         try:
             await asyncio.wait_for(self._before(), BEFORE_SECONDS)
         except TimeoutError:
             log.warning("not everything could be made ready for sleep within %.0f s", BEFORE_SECONDS)
         finally:
             self._let_go()
+
+    async def _woken(self) -> None:
+        log.info("the machine is awake again")
+        self._asleep = False
+        await self._after()
 
     async def _hold(self, bus: MessageBus) -> None:
         """Take the lock, if it is not held. Without it the signal still comes, and may come too late."""
@@ -127,7 +138,7 @@ class SleepWatch:
         asked = ("sleep", "parakeetd", "the speech model leaves the GPU", "delay")
         try:
             reply = await _reply(bus, LOGIND, PATH, MANAGER, "Inhibit", "ssss", *asked)
-        except DBusError as error:
+        except (DBusError, TimeoutError) as error:
             log.info("suspend of the machine is noticed but not held up: %s", _reason(error))
             return
         if reply.unix_fds:

@@ -131,6 +131,32 @@ async def test_a_connection_that_is_lost_is_made_again(tmp_path: Path) -> None:
         assert await watched.next_call() == "before"
 
 
+async def test_a_connection_that_is_lost_in_the_machines_sleep_leaves_nobody_asleep(tmp_path: Path) -> None:
+    async with watching(tmp_path) as (bus, watched):
+        await bus.tell(sleeping=True)
+        assert await watched.next_call() == "before"
+        await until(lambda: let_go(bus))
+        watched.connections[0].disconnect()
+        assert await watched.next_call() == "after"
+        # It is told once, and the next sleep is noticed as ever.
+        await until(lambda: held_once(bus))
+        await bus.tell(sleeping=True)
+        assert await watched.next_call() == "before"
+
+
+async def test_a_bus_that_is_gone_for_good_leaves_nobody_asleep(tmp_path: Path) -> None:
+    with private_bus(tmp_path) as address, mocked_logind(address):
+        bus = await Bus.at(address)
+        await until(bus.there_is_logind)
+        watched = Watched(address)
+        watch = asyncio.create_task(watched.watch.run())
+        await until(lambda: held_once(bus))
+        await bus.tell(sleeping=True)
+        assert await watched.next_call() == "before"
+    assert await watched.next_call() == "after"
+    await asyncio.wait_for(watch, PATIENCE_SECONDS)
+
+
 async def test_a_machine_without_d_bus_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     watched = Watched(f"unix:path={tmp_path}/nobody")
