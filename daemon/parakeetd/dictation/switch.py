@@ -52,6 +52,12 @@ class _Session:
     listening: Listening | None = None
     task: asyncio.Task[None] | None = None
 
+    async def its_turn(self) -> None:
+        """Wait until all finals of the session before have been told."""
+        if self.before is not None:
+            await asyncio.wait({self.before})
+            self.before = None
+
 
 class Microphones:
     """Those that were asked for, the usual one first."""
@@ -195,7 +201,8 @@ class Dictation:
         style = self.house.style_for(
             punctuation=True, profanity_filter=False, commands=None, language="", spoken=model.languages
         )
-        before = self._current.task if self._current is not None else None
+        latest = max(self._finishing, key=lambda other: other.number, default=None)
+        before = None if latest is None else latest.task
         self._number += 1
         session = self._current = _Session(self._number, Pen(style), before)
         session.listening = self._microphones.named(device).listen(
@@ -209,16 +216,13 @@ class Dictation:
     async def _run(self, session: _Session, listening: Listening) -> None:
         problem = ""
         try:
-            async for item in listening:
-                # A gap ends what was said before it: what follows is not its continuation.
-                if not isinstance(item, Gap):
-                    await self._recognise(session, item, listening)
-        except ParakeetError as error:
-            problem = str(error)
-            _log.warning("dictation ends: %s", error)
-        except Exception:
-            problem = "an unexpected error in the daemon; its log has the details"
-            _log.exception("dictation ends")
+            problem = await self._listen(session, listening)
+            listening.close()
+            if session.before is not None:
+                # Whoever stops this session, or starts the next one, counts on all text before it.
+                session.stopping = True
+                self._say_state()
+                await session.its_turn()
         finally:
             listening.close()
             self._finishing.discard(session)
@@ -226,6 +230,21 @@ class Dictation:
             if self._current is session:
                 self._current = None
                 self._say(replace(self._state, phase="idle", problem=problem))
+
+    async def _listen(self, session: _Session, listening: Listening) -> str:
+        """Recognise all that is said; why it ended early, for people, or nothing."""
+        try:
+            async for item in listening:
+                # A gap ends what was said before it: what follows is not its continuation.
+                if not isinstance(item, Gap):
+                    await self._recognise(session, item, listening)
+        except ParakeetError as error:
+            _log.warning("dictation ends: %s", error)
+            return str(error)
+        except Exception:
+            _log.exception("dictation ends")
+            return "an unexpected error in the daemon; its log has the details"
+        return ""
 
     async def _recognise(self, session: _Session, first: Samples, listening: Listening) -> None:
         """Recognise audio up to the next gap, or to the end."""
@@ -235,9 +254,7 @@ class Dictation:
             aclosing(self._sessions.stream(chunks, interim=True)) as results,
         ):
             async for result in results:
-                if session.before is not None:
-                    await asyncio.wait({session.before})
-                    session.before = None
+                await session.its_turn()
                 self._tell(session, result, offset)
         self._withdraw(session)
 

@@ -37,11 +37,15 @@ class Room:
 
 
 @asynccontextmanager
-async def room(engine: FakeEngine | None = None, sound: FakeSoundServer | None = None) -> AsyncIterator[Room]:
+async def room(
+    engine: FakeEngine | None = None,
+    sound: FakeSoundServer | None = None,
+    kind: type[Sessions] = Sessions,
+) -> AsyncIterator[Room]:
     engine, server = engine or FakeEngine(), sound or FakeSoundServer()
     router = Router({"cpu": lambda: engine}, max_queued=64)
     # Without detection: a segment is all that is recorded between a start, gaps and the stop.
-    sessions = Sessions(
+    sessions = kind(
         (ServedModel("fake", ("en-US",), router),), SessionSettings(detector="off", segmentation=WHOLE)
     )
     microphones = Microphones(lambda device: Microphone(server, device))
@@ -74,10 +78,12 @@ def finals(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Final)]
 
 
-async def started(place: Room, recorder: int = 0, seconds: float = 1.0, device: str = "") -> None:
-    """Start, and speak for so long."""
+async def started(
+    place: Room, recorder: int = 0, seconds: float = 1.0, device: str = "", *, silent: bool = False
+) -> None:
+    """Start, and speak for so long, or be silent."""
     start = asyncio.create_task(place.dictation.start(device))
-    (await place.sound.recorder(recorder)).say(seconds)
+    (await place.sound.recorder(recorder)).say(seconds, 0 if silent else 8000)
     async with asyncio.timeout(WAIT_SECONDS):
         assert (await start).phase == "listening"
 
@@ -148,33 +154,27 @@ class SlowFirst(Sessions):
                 yield result
 
 
-async def test_text_of_a_session_never_comes_before_that_of_the_one_before() -> None:
-    router = Router({"cpu": FakeEngine}, max_queued=64)
-    sessions = SlowFirst(
-        (ServedModel("fake", ("en-US",), router),), SessionSettings(detector="off", segmentation=WHOLE)
-    )
-    sound = FakeSoundServer()
-    microphones = Microphones(lambda device: Microphone(sound, device))
-    dictation = Dictation(sessions, microphones, HouseStyle(read_tables()))
-    place = Room(dictation, sessions, sound)
-    with dictation.watch() as watcher:
-        await started(place, 0, 1.0)
-        first = asyncio.create_task(dictation.stop())
-        await until(watcher, phase("finishing"))
-        await sound.recorders[0].gone.wait()
-        await started(place, 1, 2.0)
-        second = asyncio.create_task(dictation.stop())
-        await until(watcher, phase("finishing"))
-        # The second has all its audio, and would be told if it did not wait.
-        await asyncio.wait({second}, timeout=0.5)
-        assert not second.done()
-        sessions.go.set()
-        await first
-        await second
-        events = await until(watcher, phase("idle"))
-    assert finals(events) == ["1000ms", "2000ms"]
-    await dictation.close(1.0)
-    await asyncio.to_thread(router.close, WAIT_SECONDS)
+@pytest.mark.parametrize("said", [True, False], ids=["with words", "without a word"])
+async def test_a_session_never_ends_before_the_one_before_has_been_told(said: bool) -> None:
+    async with room(kind=SlowFirst) as place:
+        sessions = place.sessions
+        assert isinstance(sessions, SlowFirst)
+        with place.dictation.watch() as watcher:
+            await started(place, 0, 1.0)
+            first = asyncio.create_task(place.dictation.stop())
+            await until(watcher, phase("finishing"))
+            await place.sound.recorders[0].gone.wait()
+            await started(place, 1, 2.0, silent=not said)
+            second = asyncio.create_task(place.dictation.stop())
+            await until(watcher, phase("finishing"))
+            # The second has all its audio, and would be told if it did not wait.
+            await asyncio.wait({second}, timeout=0.5)
+            assert not second.done()
+            sessions.go.set()
+            await first
+            await second
+            events = await until(watcher, phase("idle"))
+    assert finals(events) == (["1000ms", "2000ms"] if said else ["1000ms"])
 
 
 async def test_a_cancel_tells_nothing_more_and_withdraws_what_was_shown() -> None:
