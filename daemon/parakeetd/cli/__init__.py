@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "Check devices, models, configuration and addresses.",
     "calibrate": "Measure the devices, so that each segment goes to the faster.",
     "bench": "Measure speed, start and memory on this machine.",
+    "cluster": "Serve on a Ray cluster: many machines, one service.",
     "install": "Run the daemon as a service of systemd, from now on.",
     "uninstall": "Take the service away again.",
 }

@@ -13,6 +13,7 @@ from parakeetd.config.environment import (
 )
 from parakeetd.config.file import read_config
 from parakeetd.config.settings import (
+    ClusterSettings,
     Config,
     DeviceChoice,
     DeviceSettings,
@@ -32,6 +33,7 @@ from parakeetd.paths import Paths
 
 __all__ = [
     "MOVING",
+    "ClusterSettings",
     "Config",
     "DeviceChoice",
     "DeviceSettings",

@@ -221,6 +221,48 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Table `[cluster]`: what `parakeetd cluster deploy` asks Ray Serve for. `[limits]` are each replica's."""
+
+    port: int = 50051
+    """Of the proxies, at every address of their machines: Ray has no other way."""
+    proxies: Literal["every-node", "head"] = "every-node"
+    """Where clients may connect: at every machine that has a replica, or at the head node alone."""
+    min_replicas: int = 1
+    max_replicas: int = 4
+    target_streams: int = 0
+    """Streams of a replica above which Serve adds another; 0: three quarters of `limits.max_streams`."""
+    cpus: float = 1.0
+    """Cores of a replica, for Ray to find it a place."""
+    gpus: float = 0.0
+    """GPUs of a replica; a part of one, such as 0.5, shares it."""
+    max_waiting: int = 32
+    """Streams that wait at a proxy for a place at any replica; the next one is refused."""
+    grow_seconds: float = 10.0
+    """How long it must be too full before replicas are added, and too empty before they go."""
+    shrink_seconds: float = 600.0
+    drain_seconds: float = 300.0
+    """A replica that goes has this long for its streams to end."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise ConfigError(f"cluster.port must be 1 to 65535, not {self.port}")
+        for name in ("min_replicas", "max_replicas", "max_waiting"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"cluster.{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_replicas < self.min_replicas:
+            raise ConfigError(
+                f"cluster.max_replicas must be at least cluster.min_replicas = {self.min_replicas}, "
+                f"not {self.max_replicas}"
+            )
+        for name in ("target_streams", "cpus", "gpus", "grow_seconds", "shrink_seconds", "drain_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"cluster.{name} must be 0 or more, not {getattr(self, name)}")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ConfigError(f"cluster.gpus above 1 must be a whole number, not {self.gpus}")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -233,6 +275,7 @@ class Config:
     microphone: MicrophoneSettings = field(default_factory=MicrophoneSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
         # The session room checks its own limits: here, while it is known which file they came from.

@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 SERVICE: Final = asr.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_name
 
+STREAMS: Final = frozenset(f"/{SERVICE}/{method}" for method in ("Recognize", "StreamingRecognize"))
+"""Calls that are counted as streams."""
+
 _MOST_NOTED: Final = 1000
 """Names of models and languages that are remembered as logged: clients choose them."""
 

@@ -17,7 +17,7 @@ from parakeetd.rpc.control import SERVICE as CONTROL
 from parakeetd.rpc.control import ControlServicer, Steward
 from parakeetd.rpc.door import Door, make_room
 from parakeetd.rpc.gate import CallLimits, Gate
-from parakeetd.rpc.riva import SERVICE, RivaServicer
+from parakeetd.rpc.riva import SERVICE, STREAMS, RivaServicer
 from parakeetd.rpc.tls import certificates
 from parakeetd.rpc.token import Tokens
 from parakeetd.session import Sessions
@@ -37,9 +37,6 @@ FLUSH_SECONDS: Final = 5.0
 
 _GOODBYE_SECONDS: Final = 1.0
 """Time for the last statuses to leave, and for calls that only watch."""
-
-_STREAMS: Final = frozenset(f"/{SERVICE}/{method}" for method in ("Recognize", "StreamingRecognize"))
-"""Calls that are counted as streams."""
 
 
 class RpcServer:
@@ -149,8 +146,8 @@ class RpcServer:
         max_streams = self._sessions.settings.max_streams
         if kind is UnixAddress:
             # The mode of its file has decided who comes this far.
-            gate = Gate(self._sessions, _STREAMS, self._limits, None)
+            gate = Gate(self._sessions, STREAMS, self._limits, None)
             return Door(gate, self._limits, max_streams, socket_group=self._access.socket_group)
-        gate = Gate(self._sessions, _STREAMS, self._limits, self._tokens)
+        gate = Gate(self._sessions, STREAMS, self._limits, self._tokens)
         credentials = self._certificates.credentials() if self._certificates else None
         return Door(gate, self._limits, max_streams, credentials=credentials)

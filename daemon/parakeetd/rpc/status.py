@@ -43,7 +43,7 @@ _CODES: Final[dict[type[BaseException], grpc.StatusCode]] = {
     DeviceError: grpc.StatusCode.UNAVAILABLE,
 }
 
-_UNEXPECTED: Final = "an unexpected error in the daemon; its log has the details"
+UNEXPECTED: Final = "an unexpected error in the daemon; its log has the details"
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
@@ -84,7 +84,7 @@ class ErrorsAnswered:
             await self._context.abort(code, str(error))
         elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             _log.error("%s from %s failed", self._method, self._context.peer(), exc_info=error)
-            await self._context.abort(grpc.StatusCode.INTERNAL, _UNEXPECTED)
+            await self._context.abort(grpc.StatusCode.INTERNAL, UNEXPECTED)
 
 
 class StreamAnswered(ErrorsAnswered):

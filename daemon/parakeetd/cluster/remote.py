@@ -1,0 +1,116 @@
+"""Deploys to a Ray cluster, asks it, and takes away what was deployed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Before Ray is imported: it reads them then. Nothing that our commands start or join tells anybody about itself.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from parakeetd.cluster.ledger import ClusterStanding
+from parakeetd.cluster.plan import APPLICATION, Plan
+from parakeetd.cluster.replica import LEDGER, LedgerKeeper, Replica
+from parakeetd.errors import CallFailed
+
+_TELL_SECONDS = 10.0
+
+
+@contextmanager
+def joined(address: str) -> Iterator[None]:
+    """Be a part of a cluster meanwhile.
+
+    Args:
+        address: of its head, HOST:PORT, or `ray://HOST:PORT`; empty for the cluster of this machine.
+
+    Raises:
+        CallFailed: there is none, or Ray failed.
+    """
+    try:
+        ray.init(address=address or "auto", namespace=APPLICATION, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "no Ray cluster runs on this machine"
+        raise CallFailed(
+            f"{where} ({_line(error)}); start one with: ray start --head --disable-usage-stats, "
+            "or name another with --address"
+        ) from error
+    try:
+        yield
+    except (RayError, RayServeException, RuntimeError) as error:
+        raise CallFailed(f"Ray failed: {_line(error)}") from error
+    finally:
+        ray.shutdown()
+
+
+def deploy(plan: Plan, models: Path | None) -> None:
+    """Put this in the place of what is deployed, if anything is, and wait until it serves. Replicas are replaced one
+    after the other; each finishes its streams.
+
+    Raises:
+        CallFailed: it does not come up; what was there goes on as far as it has not been replaced.
+    """
+    serve.start(
+        proxy_location=plan.proxy_location, grpc_options=plan.grpc_options, http_options=plan.http_options
+    )
+    ray.remote(LedgerKeeper).options(
+        name=LEDGER,
+        namespace=APPLICATION,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+    ).remote()
+    application = serve.deployment(Replica, **plan.options).bind(plan.config, models)
+    # The proxies only know applications that have a route, which nobody can call.
+    serve.run(application, name=APPLICATION, route_prefix=f"/{APPLICATION}")
+
+
+def status() -> ClusterStanding | None:
+    """How it stands; None when nothing is deployed."""
+    told = serve.status()
+    application = told.applications.get(APPLICATION)
+    if application is None:
+        return None
+    deployment: Any = application.deployments.get(APPLICATION)
+    try:
+        ledger = ray.get_actor(LEDGER, namespace=APPLICATION)
+        entries = ray.get(ledger.entries.remote(), timeout=_TELL_SECONDS)
+    except ValueError:
+        entries = []
+    return ClusterStanding(
+        str(application.status.value),
+        _first_line(application.message) or (_first_line(deployment.message) if deployment else ""),
+        {node: str(proxy.value) for node, proxy in told.proxies.items()},
+        {}
+        if deployment is None
+        else {str(state): count for state, count in deployment.replica_states.items()},
+        tuple(entries),
+    )
+
+
+def remove() -> bool:
+    """Take it away, streams have their time to end. False when nothing was deployed."""
+    if APPLICATION not in serve.status().applications:
+        return False
+    serve.delete(APPLICATION)
+    ray.kill(ray.get_actor(LEDGER, namespace=APPLICATION))
+    if not serve.status().applications:
+        # Nobody else's: the proxies go too.
+        serve.shutdown()
+    return True
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else ""
