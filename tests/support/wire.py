@@ -17,6 +17,8 @@ from clips import CLIPS
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
 from parakeetd.model.decoding import DecodeOptions
+from parakeetd.routing import Router
+from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
 from parakeetd.session import Client as Holder
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
@@ -171,6 +173,13 @@ class WatchedSessions(Sessions):
             self.heard_samples += len(chunk)
             self._changed.set()
             yield chunk
+
+
+def sessions_of(settings: SessionSettings) -> Sessions:
+    """Sessions without a server, of a model that answers nothing."""
+    router = Router({"cpu": FakeEngine})
+    router.close(1)
+    return Sessions((ServedModel("fake", (), router),), settings)
 
 
 @dataclass
