@@ -15,6 +15,7 @@ import soundfile
 
 from clips import Clip, Utterance, shipped_clips
 from commands import home, run, served
+from virtual_sound import VirtualSound, virtual_sound
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -144,3 +145,18 @@ def wav(tmp_path: Path) -> Callable[[Clip], Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def sound() -> Iterator[VirtualSound]:
+    with virtual_sound() as running:
+        yield running
+
+
+@pytest.fixture
+def socket(sound: VirtualSound, tmp_path: Path) -> Iterator[str]:
+    """Of a daemon that hears this sound server."""
+    address = f"unix:{sound.folder}/daemon.sock"
+    env = home(tmp_path) | sound.env
+    with served("--model", "demo", "--listen", address, env=env, seconds=900) as daemon:
+        yield daemon.addresses[0]
