@@ -20,7 +20,8 @@ from parakeetd_proto import riva_asr_pb2_grpc
 _APPLICATION_KEY: Final = "application"
 """Metadata by which Serve chooses among the applications of a cluster. Riva's clients know nothing of it."""
 
-_INTERNAL: Final = int(grpc.StatusCode.INTERNAL.value[0])
+_INTERNAL: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL.value[0])
+"""As whoever set it named it."""
 
 _GONE: Final = "the replica that answered this call is gone; begin it anew"
 
@@ -104,6 +105,6 @@ def mend(context: Any) -> None:
 
     Serve answers INTERNAL to all that is no answer of ours: a replica, or the machine that it ran on, was lost.
     """
-    if context.code() == _INTERNAL and context.details() != UNEXPECTED:
+    if context.code() in _INTERNAL and context.details() != UNEXPECTED:
         context.set_code(grpc.StatusCode.UNAVAILABLE)
         context.set_details(_GONE)
