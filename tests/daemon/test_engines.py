@@ -179,7 +179,7 @@ def test_a_machine_with_two_devices_and_no_table_is_measured_and_routed_by_it(
     assert written.wait(PATIENCE_SECONDS)
     found = read_calibration(table_file(tmp_path, bundle.name))
     assert found is not None
-    assert found.matches(identity(bundle, DeviceSettings(), BOTH))
+    assert found.differences(identity(bundle, DeviceSettings(), BOTH)) == []
     assert {point.seconds for point in found.points} == set(BACKGROUND.lengths)
     # The next start has its table.
     opened.append(open_devices(bundle, DeviceSettings(), max_queued=8, tables=tmp_path))

@@ -118,7 +118,8 @@ class _Simulation:
         self._asked: dict[Device, float] = {}
         self._outcome = Outcome()
         for device in devices:
-            self._schedule.opening(device, 0.0)
+            self._schedule.want(device, 0.0)
+            self._schedule.step(device, 0.0)
             self._schedule.opened(device, 0.0)
 
     def run(self) -> Outcome:

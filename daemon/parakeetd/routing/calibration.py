@@ -161,10 +161,6 @@ class Calibration:
                     found.append(f"{label} on {device.device} was {was} and is {now}")
         return found
 
-    def matches(self, wanted: Identity) -> bool:
-        """Whether the table holds for this machine, bundle and devices."""
-        return not self.differences(wanted)
-
     @cached_property
     def _tables(self) -> Mapping[Device, _Table]:
         return {device: _Table.of([p for p in self.points if p.device == device]) for device in self.devices}

@@ -186,10 +186,6 @@ class Schedule(Generic[P]):
         """Its engine may be opened again."""
         self._records[device].suspended = False
 
-    def opening(self, device: Device, now: float) -> None:
-        """The device's engine is being opened."""
-        self._records[device].begin_opening(now)
-
     def opened(self, device: Device, now: float) -> None:
         """It is open."""
         self._records[device].opened(now)

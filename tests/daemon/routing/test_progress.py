@@ -73,7 +73,8 @@ def job() -> Job:
 def test_patience_is_that_of_the_slowest_thing_under_way() -> None:
     schedule: Schedule[Job] = Schedule(["cpu"], lambda device, seconds, count: 4.0)
     assert schedule.patience() == HUNG_SECONDS
-    schedule.opening("cpu", 0.0)
+    schedule.want("cpu", 0.0)
+    assert schedule.step("cpu", 0.0).opens
     schedule.opened("cpu", 1.0)
     schedule.add(job(), 2.0)
     assert schedule.step("cpu", 2.0).batch
@@ -83,7 +84,8 @@ def test_patience_is_that_of_the_slowest_thing_under_way() -> None:
 
 def test_a_device_that_failed_is_waited_for_until_its_next_try() -> None:
     schedule: Schedule[Job] = Schedule(["cpu"])
-    schedule.opening("cpu", 0.0)
+    schedule.want("cpu", 0.0)
+    assert schedule.step("cpu", 0.0).opens
     schedule.failed("cpu", 1.0, "no memory")
     assert schedule.patience() == RETRY_SECONDS
 

@@ -36,7 +36,8 @@ def schedule(
         idle_seconds=idle_seconds,
     )
     for device in devices if opened else ():
-        made.opening(device, -1.0)
+        made.want(device, -1.0)
+        assert made.step(device, -1.0).opens
         made.opened(device, 0.0)
     return made
 
@@ -129,7 +130,8 @@ def test_an_interim_that_finds_no_room_is_dropped() -> None:
 
 def test_an_engine_is_opened_when_it_would_be_of_use_and_meanwhile_the_other_device_works() -> None:
     both = schedule("cpu", "cuda", opened=False)
-    both.opening("cpu", -1.0)
+    both.want("cpu", -1.0)
+    assert both.step("cpu", -1.0).opens
     both.opened("cpu", 0.0)
     add(both, final(1.0))
     # The CPU is as good for this one.
@@ -146,7 +148,8 @@ def test_an_engine_is_opened_when_it_would_be_of_use_and_meanwhile_the_other_dev
 
 def test_an_engine_that_is_being_opened_is_not_opened_a_second_time() -> None:
     cpu = schedule("cpu", opened=False)
-    cpu.opening("cpu", 0.0)
+    cpu.want("cpu", 0.0)
+    assert cpu.step("cpu", 0.0).opens
     add(cpu, final(1.0, 0.1))
     assert cpu.step("cpu", 0.1) == Step()
     cpu.opened("cpu", 1.0)
@@ -185,7 +188,8 @@ def test_an_engine_that_is_opened_anew_is_given_large_batches_again() -> None:
     add(gpu, *(final(5.0) for _ in range(8)))
     assert len(gpu.step("cuda", 1.0).batch) == 8
     gpu.too_large("cuda")
-    gpu.opening("cuda", 2.0)
+    gpu.failed("cuda", 2.0, "its process has ended")
+    assert gpu.step("cuda", 2.0).opens
     gpu.opened("cuda", 3.0)
     assert len(gpu.step("cuda", 3.0).batch) == 8
 
