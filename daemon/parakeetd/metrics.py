@@ -20,8 +20,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from parakeetd.entrance.address import TcpAddress, make_free, parse_address
 from parakeetd.errors import ListenError
-from parakeetd.rpc.address import TcpAddress, make_free, parse_address
 from parakeetd.rpc.standing import Standing
 from parakeetd.session.observer import Ending, Kind, Loss, Observer
 

@@ -19,9 +19,9 @@ from parakeetd.config import (
     default_model,
     read_config,
 )
+from parakeetd.entrance.access import Access
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.errors import ConfigError
-from parakeetd.rpc.access import Access
-from parakeetd.rpc.gate import CallLimits
 from parakeetd.session import SessionSettings
 from parakeetd.vad import Segmentation
 

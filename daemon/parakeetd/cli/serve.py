@@ -15,9 +15,9 @@ import click
 from parakeetd import app, logs, memory
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
+from parakeetd.entrance.access import Access, check_exposure
+from parakeetd.entrance.address import parse_address
 from parakeetd.errors import InputError, ListenError
-from parakeetd.rpc.access import Access, check_exposure
-from parakeetd.rpc.address import parse_address
 
 log = logging.getLogger(__name__)
 

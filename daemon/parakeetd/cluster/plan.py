@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from parakeetd.config import Config
+from parakeetd.entrance.access import exposed
+from parakeetd.entrance.address import TcpAddress
 from parakeetd.errors import ConfigError
-from parakeetd.rpc.access import exposed
-from parakeetd.rpc.address import TcpAddress
 
 APPLICATION: Final = "parakeetd"
 """Name of the application, and of its one deployment."""

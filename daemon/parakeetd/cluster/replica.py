@@ -24,9 +24,9 @@ from parakeetd.cluster.counts import Counts
 from parakeetd.cluster.ledger import Entry, Ledger
 from parakeetd.cluster.plan import APPLICATION, LOOK_SECONDS
 from parakeetd.config import Config, Paths
+from parakeetd.entrance.token import Tokens
 from parakeetd.rpc.gate import HEALTH_CHECK, Gate
 from parakeetd.rpc.riva import SERVICE, STREAMS, RivaServicer
-from parakeetd.rpc.token import Tokens
 from parakeetd.session import Sessions
 from parakeetd.steward import Steward
 from parakeetd.supervision import moves

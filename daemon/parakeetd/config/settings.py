@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from parakeetd.entrance.access import Access
+from parakeetd.entrance.address import parse_address
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.logs import Format
 from parakeetd.model.bundle import EMBEDDED
 from parakeetd.session import SessionSettings
 from parakeetd.vad import CONFIRM_THRESHOLD, ConfirmerName, DetectorName, Segmentation
-
-if TYPE_CHECKING:
-    from parakeetd.rpc.access import Access
-    from parakeetd.rpc.gate import CallLimits
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["auto", "fp32", "int8", "fp16"]
@@ -299,9 +298,6 @@ class Config:
 
     @property
     def calls(self) -> CallLimits:
-        # Imported late, here and below: gRPC comes with it, which programs that only transcribe need not load.
-        from parakeetd.rpc.gate import CallLimits
-
         return CallLimits(
             max_connections=self.limits.max_connections,
             max_message_mib=self.limits.max_message_mib,
@@ -311,8 +307,6 @@ class Config:
 
     @property
     def access(self) -> Access:
-        from parakeetd.rpc.access import Access
-
         def path(text: str) -> Path | None:
             return _user_path(text) if text else None
 
@@ -343,8 +337,6 @@ def default_model(installed: list[str]) -> str:
 def _check_addresses(addresses: tuple[str, ...], key: str = "server.listen") -> None:
     if not addresses:
         return
-    from parakeetd.rpc.address import parse_address
-
     for text in addresses:
         try:
             parse_address(text)

@@ -13,12 +13,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parakeetd.diagnosis.check import Check
+from parakeetd.entrance.access import Access, check_exposure, exposed
+from parakeetd.entrance.address import Address, TcpAddress, make_free, parse_address
+from parakeetd.entrance.token import read_token
 from parakeetd.errors import ConfigError, ListenError, ParakeetError
-from parakeetd.rpc.access import Access, check_exposure, exposed
-from parakeetd.rpc.address import Address, TcpAddress, make_free, parse_address
 from parakeetd.rpc.reach import Reach
 from parakeetd.rpc.tls import certificates
-from parakeetd.rpc.token import read_token
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parakeetd.rpc.server import DRAIN_SECONDS, FLUSH_SECONDS, MAX_MESSAGE_BYTES, RpcServer
+    from parakeetd.rpc.server import RpcServer
 
-__all__ = ["DRAIN_SECONDS", "FLUSH_SECONDS", "MAX_MESSAGE_BYTES", "RpcServer"]
+__all__ = ["RpcServer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import logging
-import os
 import resource
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 import grpc
@@ -17,9 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from parakeetd.entrance.address import Address, TcpAddress, UnixAddress, make_free
+from parakeetd.entrance.limits import CallLimits
+from parakeetd.entrance.socket_files import private, share
 from parakeetd.errors import ListenError
-from parakeetd.rpc.address import Address, TcpAddress, UnixAddress, make_free
-from parakeetd.rpc.gate import CallLimits, Gate
+from parakeetd.rpc.gate import Gate
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +25,6 @@ _ROOM_FOR_REFUSALS: Final = 64
 
 _FILES_BESIDE: Final = 256
 """Open files of a daemon beside its connections: models, libraries, children, its log."""
-
-_SOCKET_MODE: Final = 0o600
-_GROUP_SOCKET_MODE: Final = 0o660
 
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A second daemon on the same port must fail, not take every other connection.
@@ -96,10 +90,10 @@ class Door:
         make_free(address)
         try:
             if isinstance(address, UnixAddress):
-                with _private():
+                with private():
                     self.server.add_insecure_port(address.target)
                 if self._socket_group:
-                    _share(address, self._socket_group)
+                    share(address, self._socket_group)
                 return address
             if self._credentials is None:
                 port = self.server.add_insecure_port(address.target)
@@ -141,46 +135,3 @@ def make_room(connections: int) -> None:
             most,
             connections,
         )
-
-
-def _share(address: UnixAddress, group: str) -> None:
-    """Let a group open a socket that is its owner's alone until then."""
-    try:
-        number = grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise ListenError(
-            f"cannot listen on {address}: there is no group {group!r} (server.socket_group)"
-        ) from None
-    path = address.path
-    try:
-        # Not asked for where it is so already: a hardened service may give nothing away.
-        if path.stat().st_gid != number:
-            os.chown(path, -1, number)
-        path.chmod(_GROUP_SOCKET_MODE)
-        _open_folder(path.parent, number)
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {address}: it cannot be given to group {group} (server.socket_group): {error.strerror}; "
-            "the daemon's user must be a member"
-        ) from error
-
-
-def _open_folder(folder: Path, group: int) -> None:
-    """Let a group into the socket's folder, where it is closed to it and ours."""
-    found = folder.stat()
-    if found.st_mode & stat.S_IXOTH or (found.st_gid == group and found.st_mode & stat.S_IXGRP):
-        return
-    if found.st_uid != os.geteuid():
-        raise PermissionError(0, "its folder is closed to the group")
-    os.chown(folder, -1, group)
-    folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXGRP)
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Files made meanwhile are for their owner alone."""
-    before = os.umask(0o777 & ~_SOCKET_MODE)
-    try:
-        yield
-    finally:
-        os.umask(before)

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import ipaddress
 import logging
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 
+from parakeetd.entrance.limits import CallLimits, client_at
+from parakeetd.entrance.token import Tokens
 from parakeetd.errors import InputError, Refused, TimeLimit
 from parakeetd.rpc.readable import reading
 from parakeetd.rpc.status import ErrorsAnswered
-from parakeetd.rpc.token import Tokens
 from parakeetd.session import HERE, Client, Places, Sessions
 
 _log = logging.getLogger(__name__)
@@ -36,23 +35,6 @@ _OTHER_CALLS_EACH: Final = 64
 
 _TOLD_SECONDS: Final = 60.0
 """Calls without a token are told to the log this often: whoever makes them could fill it."""
-
-_SYSTEMS_PREFIX: Final = 64
-"""Bits of an IPv6 address that are one client: the rest of it a machine chooses, and changes, as it likes."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """Of calls as such, whatever they ask for."""
-
-    max_connections: int = 256
-    """At each address; the next one is closed at once."""
-    max_message_mib: int = 64
-    """Longest message, either way. 64: what Riva's offline client may send."""
-    unread_seconds: float = 20.0
-    """A client that does not take a result for this long is ended."""
-    upload_seconds: float = 300.0
-    """In which a request of one message must have arrived."""
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -158,18 +140,7 @@ def client_of(peer: str) -> Client:
     kind, _, rest = urllib.parse.unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
         return HERE
-    host = rest.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return Client(host, local=False)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None and not address.is_loopback:
-            return Client(
-                str(ipaddress.ip_network((int(address), _SYSTEMS_PREFIX), strict=False)), local=False
-            )
-        address = address.ipv4_mapped or address
-    return HERE if address.is_loopback else Client(str(address), local=False)
+    return client_at(rest.rpartition(":")[0].removeprefix("[").removesuffix("]"))
 
 
 def _behaviour(handler: Any) -> Any:

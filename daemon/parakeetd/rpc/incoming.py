@@ -1,84 +1,21 @@
-"""The messages of one client's stream, turned into options and samples."""
+"""The messages of one Riva client's stream."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
-import numpy as np
-
-from parakeetd.audio import SAMPLE_RATE, Samples
+from parakeetd.audio import Samples
 from parakeetd.audio.sources.client import ClientAudio
-from parakeetd.errors import Closed, IdleTimeout, InputError, TimeLimit, TooLong
+from parakeetd.entrance import incoming
+from parakeetd.entrance.incoming import Patience
+from parakeetd.errors import Closed, IdleTimeout, InputError
 from parakeetd.rpc import wire
 from parakeetd_proto import riva_asr_pb2 as asr
 
-PIECE_BYTES: Final = 64 << 10
-"""Longest piece of audio that is decoded in the event loop: a millisecond of work. Of longer messages such pieces are
-decoded in a thread, one at a time: a message may hold hours."""
-
 SETTLE_SECONDS: Final = 0.02
 """A client that was killed looks like one that has finished until its cancellation arrives, right after."""
-
-LEAST_BYTES: Final = 320
-"""Of audio, for a client to count as sending: 10 ms of samples. Who sends a byte now and then only holds a place."""
-
-
-class Patience:
-    """How long the client of one stream is waited for. Only time in which somebody waits for it counts: it is not
-    blamed for audio that nobody has time to read."""
-
-    def __init__(self, idle_seconds: float, stream_seconds: float) -> None:
-        """
-        Args:
-            idle_seconds: the longest without audio.
-            stream_seconds: the longest stream, from now on; 0: any.
-        """
-        self._idle_seconds = idle_seconds
-        self._stream_seconds = stream_seconds
-        self._clock = asyncio.get_running_loop()
-        self._end = self._clock.time() + stream_seconds if stream_seconds else float("inf")
-        self._waited = 0.0
-        self._bytes = 0
-
-    async def next(
-        self, requests: AsyncIterator[asr.StreamingRecognizeRequest]
-    ) -> asr.StreamingRecognizeRequest | None:
-        """The next message; None at the end of the stream.
-
-        Raises:
-            IdleTimeout: it did not come in time, nor did enough before it.
-            TimeLimit: the stream has lasted too long.
-        """
-        asked = self._clock.time()
-        idle_at = asked + self._idle_seconds - self._waited
-        try:
-            async with asyncio.timeout_at(min(idle_at, self._end)):
-                request = await anext(requests, None)
-        except TimeoutError:
-            if self._clock.time() >= self._end:
-                raise self._too_long() from None
-            raise IdleTimeout(
-                f"no audio came for {self._idle_seconds:g} s (limits.idle_seconds)"
-                + (f": {self._bytes} bytes are none" if self._bytes else "")
-            ) from None
-        if request is not None and self._clock.time() >= self._end:
-            raise self._too_long()
-        self._waited += self._clock.time() - asked
-        return request
-
-    def heard(self, count: int) -> None:
-        """So many bytes of audio came."""
-        self._bytes += count
-        if self._bytes >= LEAST_BYTES:
-            self._waited, self._bytes = 0.0, 0
-
-    def _too_long(self) -> TimeLimit:
-        return TimeLimit(
-            f"the stream has lasted {self._stream_seconds:g} s, the longest that is allowed "
-            "(limits.max_stream_seconds); begin another"
-        )
 
 
 async def first_message(
@@ -113,7 +50,7 @@ async def first_message(
         closed.cancel()
 
 
-async def stream_samples(
+def stream_samples(
     requests: AsyncIterator[asr.StreamingRecognizeRequest], audio: ClientAudio, patience: Patience
 ) -> AsyncGenerator[Samples, None]:
     """The audio of all messages after the first, decoded; an empty array where a message completes no sample.
@@ -123,68 +60,4 @@ async def stream_samples(
         InputError: a message carries a second configuration.
         IdleTimeout, TimeLimit: `patience` is at its end.
     """
-    while (request := await patience.next(requests)) is not None:
-        data = wire.read_audio(request)
-        patience.heard(len(data))
-        if len(data) <= PIECE_BYTES:
-            yield audio.feed(data)
-            continue
-        for piece in _pieces(data):
-            yield await asyncio.to_thread(audio.feed, piece)
-    await asyncio.sleep(SETTLE_SECONDS)
-    async for samples in _rest(audio):
-        yield samples
-
-
-async def recording_samples(
-    data: bytes, audio: ClientAudio, most_seconds: float
-) -> AsyncGenerator[Samples, None]:
-    """A recording's samples, in pieces.
-
-    Raises:
-        AudioError: it cannot be decoded, or is longer than `most_seconds`.
-    """
-    count = 0
-    for piece in _pieces(data):
-        samples = await asyncio.to_thread(audio.feed, piece)
-        if (count := count + len(samples)) > most_seconds * SAMPLE_RATE:
-            raise _over(most_seconds)
-        yield samples
-    async for samples in _rest(audio):
-        if (count := count + len(samples)) > most_seconds * SAMPLE_RATE:
-            raise _over(most_seconds)
-        yield samples
-
-
-async def _rest(audio: ClientAudio) -> AsyncGenerator[Samples, None]:
-    """What is there at the end: of a compressed file, all of it."""
-    blocks = audio.ending()
-    try:
-        while held := await asyncio.to_thread(_some, blocks):
-            yield np.concatenate(held)
-    except TooLong as error:
-        raise TooLong(f"{error} (limits.max_recording_seconds)") from error
-
-
-def _some(blocks: Iterator[Samples]) -> list[Samples]:
-    """About ten seconds of them; none at the end."""
-    held: list[Samples] = []
-    count = 0
-    for block in blocks:
-        held.append(block)
-        if (count := count + len(block)) >= 10 * SAMPLE_RATE:
-            break
-    return held
-
-
-def _over(most_seconds: float) -> TooLong:
-    return TooLong(
-        f"the recording is longer than {most_seconds:g} s, the limit for one request "
-        "(limits.max_recording_seconds): send it in parts, or stream it"
-    )
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    # None of nothing would be no audio at all, which the decoder has an error for.
-    for at in range(0, len(data), PIECE_BYTES):
-        yield data[at : at + PIECE_BYTES]
+    return incoming.stream_samples(requests, wire.read_audio, audio, patience, settle_seconds=SETTLE_SECONDS)

@@ -9,8 +9,8 @@ from typing import Final
 
 import grpc
 
+from parakeetd.entrance.token import bearer, read_token
 from parakeetd.errors import InputError
-from parakeetd.rpc.token import bearer, read_token
 
 # A proxy for the web is no way to this machine.
 _OPTIONS: Final = (("grpc.enable_http_proxy", 0),)

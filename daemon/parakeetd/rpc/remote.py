@@ -9,8 +9,8 @@ from types import TracebackType
 import grpc
 
 from parakeetd.dictation import Event, State
+from parakeetd.entrance.address import parse_address
 from parakeetd.errors import CallFailed
-from parakeetd.rpc.address import parse_address
 from parakeetd.rpc.microphone import read_event, read_state
 from parakeetd_proto import control_pb2 as control
 from parakeetd_proto import control_pb2_grpc

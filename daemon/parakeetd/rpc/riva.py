@@ -11,10 +11,11 @@ from typing import Any, Final
 import grpc
 
 from parakeetd.audio.sources.client import ClientAudio
+from parakeetd.entrance.incoming import Patience, recording_samples
 from parakeetd.errors import InputError
 from parakeetd.rpc import wire
 from parakeetd.rpc.abilities import unmet
-from parakeetd.rpc.incoming import Patience, first_message, recording_samples, stream_samples
+from parakeetd.rpc.incoming import first_message, stream_samples
 from parakeetd.rpc.status import StreamAnswered
 from parakeetd.session import Result, ServedModel, Sessions
 from parakeetd.text import HouseStyle, Pen, taken_back

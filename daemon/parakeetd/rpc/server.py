@@ -10,30 +10,22 @@ from typing import Final
 from grpc_health.v1 import health_pb2
 
 from parakeetd.dictation import Dictation
+from parakeetd.entrance.access import Access, check_exposure, exposed
+from parakeetd.entrance.address import Address, UnixAddress, parse_address
+from parakeetd.entrance.limits import CallLimits
+from parakeetd.entrance.token import Tokens
 from parakeetd.errors import ListenError
-from parakeetd.rpc.access import Access, check_exposure, exposed
-from parakeetd.rpc.address import Address, UnixAddress, parse_address
 from parakeetd.rpc.control import SERVICE as CONTROL
 from parakeetd.rpc.control import ControlServicer, Steward
 from parakeetd.rpc.door import Door, make_room
-from parakeetd.rpc.gate import CallLimits, Gate
+from parakeetd.rpc.gate import Gate
 from parakeetd.rpc.riva import SERVICE, STREAMS, RivaServicer
 from parakeetd.rpc.tls import certificates
-from parakeetd.rpc.token import Tokens
 from parakeetd.session import Sessions
 from parakeetd.text import HouseStyle, read_tables
 from parakeetd_proto import control_pb2_grpc, riva_asr_pb2_grpc
 
 _log = logging.getLogger(__name__)
-
-MAX_MESSAGE_BYTES: Final = CallLimits().max_message_mib << 20
-"""Longest message, where nothing else is configured."""
-
-DRAIN_SECONDS: Final = 10.0
-"""At a shutdown, time for streams to end by themselves."""
-
-FLUSH_SECONDS: Final = 5.0
-"""Time after that in which those that go on are answered for what they have sent."""
 
 _GOODBYE_SECONDS: Final = 1.0
 """Time for the last statuses to leave, and for calls that only watch."""
@@ -124,7 +116,7 @@ class RpcServer:
             for service in ("", SERVICE):
                 await door.health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def drain(self, grace_seconds: float = DRAIN_SECONDS, flush_seconds: float = FLUSH_SECONDS) -> None:
+    async def drain(self, grace_seconds: float, flush_seconds: float) -> None:
         """End: health first, then new streams are refused, then those in progress finish.
 
         A client that goes on sending after `grace_seconds` is answered for what it sent, and its stream ends

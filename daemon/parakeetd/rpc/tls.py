@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
+from parakeetd.entrance.access import Access, read_secret, stamp_of
 from parakeetd.errors import ConfigError
-from parakeetd.rpc.access import Access, read_secret, stamp_of
 
 _log = logging.getLogger(__name__)
 

@@ -13,12 +13,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from parakeetd.cluster.calls import Calls, handlers_of
+from parakeetd.entrance.limits import CallLimits
+from parakeetd.entrance.token import Tokens
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.gate import CallLimits, Gate
+from parakeetd.rpc.gate import Gate
 from parakeetd.rpc.riva import SERVICE, STREAMS, RivaServicer
-from parakeetd.rpc.token import Tokens
 from parakeetd.session import ServedModel, Sessions, SessionSettings
 from parakeetd.text import HouseStyle, read_tables
 from parakeetd_proto import riva_asr_pb2 as asr

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from parakeetd.entrance.access import Access
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.model.biasing import Biasing
 from parakeetd.model.decoding import Decoder
 from parakeetd.routing import Engine, Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.access import Access
 from parakeetd.rpc.client import NO_GUARD
-from parakeetd.rpc.gate import CallLimits
 from parakeetd.rpc.reach import Reach
 from parakeetd.session import ServedModel, SessionSettings
 from parakeetd.text import HouseStyle

@@ -17,11 +17,11 @@ import grpc
 import pytest
 
 from certificates import Authority, Issued
+from parakeetd.entrance.access import Access
 from parakeetd.errors import ConfigError, InputError, ListenError
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.access import Access
 from parakeetd.rpc.reach import Reach, read_reach
 from parakeetd.session import ServedModel, Sessions, SessionSettings
 from parakeetd_proto import riva_asr_pb2 as asr

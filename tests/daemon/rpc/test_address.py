@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from parakeetd.entrance.address import parse_address
 from parakeetd.errors import ListenError
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.address import parse_address
 from parakeetd.session import ServedModel, Sessions, SessionSettings
 from wire import Serving, speech
 

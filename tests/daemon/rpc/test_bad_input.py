@@ -16,15 +16,16 @@ import pytest
 
 import wire as support
 from parakeetd.audio import Samples
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.rpc import MAX_MESSAGE_BYTES
 from parakeetd.session import SessionSettings
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_audio_pb2 as audio
 from wavs import chunk, fmt, wav
 from wire import Client, Serving, chunks, ending, opening, pcm, speech
 
+MAX_MESSAGE_BYTES = CallLimits().max_message_mib << 20
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 TRUNCATED = wav(fmt(1, 1, 16_000, 16))[:30]
 NO_RATE = wav(fmt(1, 1, 0, 16), chunk(b"data", speech(0.5)))

@@ -15,10 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parakeetd.audio import SAMPLE_RATE
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.errors import Overloaded
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
-from parakeetd.rpc.gate import CallLimits, client_of
+from parakeetd.rpc.gate import client_of
 from parakeetd.session import HERE, Client, Places, SessionSettings
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr

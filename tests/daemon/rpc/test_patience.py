@@ -13,8 +13,9 @@ import grpc
 import pytest
 
 from parakeetd.audio import SAMPLE_RATE
+from parakeetd.entrance.limits import CallLimits
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.rpc.gate import CallLimits, Gate
+from parakeetd.rpc.gate import Gate
 from parakeetd.session import SessionSettings
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr

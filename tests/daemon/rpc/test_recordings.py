@@ -15,8 +15,9 @@ import soundfile
 
 from parakeetd.audio import SAMPLE_RATE
 from parakeetd.audio.sources.client import ClientAudio, Encoding
-from parakeetd.rpc.gate import CallLimits
-from parakeetd.rpc.incoming import Patience, recording_samples, stream_samples
+from parakeetd.entrance.incoming import Patience, recording_samples
+from parakeetd.entrance.limits import CallLimits
+from parakeetd.rpc.incoming import stream_samples
 from parakeetd.session import SessionSettings
 from parakeetd_proto import riva_asr_pb2 as asr
 from wire import Daemon, Serving, chunks, opening, pcm, silence, speech

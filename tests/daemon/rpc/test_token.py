@@ -12,11 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from clips import CLIPS
+from parakeetd.entrance.access import Access
+from parakeetd.entrance.token import Tokens, bearer
 from parakeetd.errors import CallFailed, ConfigError
-from parakeetd.rpc.access import Access
 from parakeetd.rpc.client import stream_file
 from parakeetd.rpc.reach import Reach
-from parakeetd.rpc.token import Tokens, bearer
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from wire import Daemon, Serving, ending, opening, pcm, speech

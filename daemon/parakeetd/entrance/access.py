@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from parakeetd.entrance.address import Address, TcpAddress
 from parakeetd.errors import ConfigError, ListenError
-from parakeetd.rpc.address import Address, TcpAddress
 
 _FOR_OTHERS: Final = stat.S_IRWXO
 

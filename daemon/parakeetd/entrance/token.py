@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from parakeetd.entrance.access import read_secret, stamp_of
 from parakeetd.errors import ConfigError
-from parakeetd.rpc.access import read_secret, stamp_of
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,41 @@
+"""Limits of calls as such, and whose a call is."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from parakeetd.session import HERE, Client
+
+_SYSTEMS_PREFIX: Final = 64
+"""Bits of an IPv6 address that are one client: the rest of it a machine chooses, and changes, as it likes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Of calls as such, whatever they ask for."""
+
+    max_connections: int = 256
+    """At each address; the next one is closed at once."""
+    max_message_mib: int = 64
+    """Longest message, either way. 64: what Riva's offline client may send."""
+    unread_seconds: float = 20.0
+    """A client that does not take a result for this long is ended."""
+    upload_seconds: float = 300.0
+    """In which a request of one message must have arrived."""
+
+
+def client_at(host: str) -> Client:
+    """Whose a connection is, by the address that it comes from."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return Client(host, local=False)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None and not address.is_loopback:
+            return Client(
+                str(ipaddress.ip_network((int(address), _SYSTEMS_PREFIX), strict=False)), local=False
+            )
+        address = address.ipv4_mapped or address
+    return HERE if address.is_loopback else Client(str(address), local=False)
