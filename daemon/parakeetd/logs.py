@@ -144,6 +144,9 @@ class Background(logging.Handler):
             self._records.put(None, timeout=seconds)
         self._writer.join(seconds)
         os.eventfd_write(self._wake, 1)
+        with suppress(queue.Full):
+            # There may be room by now: then the writer waits for records, not for the reader.
+            self._records.put_nowait(None)
         self._writer.join()
         os.close(self._wake)
 

@@ -5,8 +5,11 @@ import io
 import json
 import logging
 import os
+import queue
 import re
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -134,6 +137,37 @@ def test_a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() -> None:
     background.end(0.1)
     os.close(reading)
     os.close(writing)
+
+
+def test_a_log_that_is_read_again_only_at_the_end_does_not_keep_the_daemon_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    background, reading, writing = _piped(room=100)
+    for _ in range(1000):
+        background.handle(_record("x" * 200))
+
+    def read_all() -> None:
+        while os.read(reading, 1 << 16):
+            pass
+
+    reader = threading.Thread(target=read_all)
+
+    def full_at_first(*arguments: Any, **options: Any) -> None:
+        if reader.ident is None:
+            # All that time nobody read; now somebody does.
+            reader.start()
+            raise queue.Full
+        put(*arguments, **options)
+
+    put = background._records.put
+    monkeypatch.setattr(background._records, "put", full_at_first)
+    ending = threading.Thread(target=background.end, args=(1.0,), daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
+    os.close(writing)
+    reader.join()
+    os.close(reading)
 
 
 def test_what_is_written_in_the_background_has_its_stream_and_its_order(
