@@ -117,7 +117,7 @@ def test_processes_that_come_and_go_leave_no_thread_and_no_file(homes: Callable[
             home.kill("it is the turn of this one")
         home.close()
     # The one that reads what a process says ends a moment after it.
-    until(lambda: held() <= before)
+    until(lambda: all(now <= was for now, was in zip(held(), before, strict=True)))
 
 
 def test_what_the_audio_is_at_fault_for_is_told_and_the_child_stays(
