@@ -34,12 +34,13 @@ UNLIMITED = [("grpc.max_send_message_length", -1)]
 
 
 RIVA_LOG = "parakeetd.rpc.riva"
-"""What the log says of what clients ask for."""
+ASKED_LOG = "parakeetd.entrance.asked"
+"""What the log says of what clients ask for; the second of models and languages, in any protocol."""
 
 
 def told_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Lines of that log; those that say how calls ended are another's."""
-    return [record.getMessage() for record in caplog.records if record.name == RIVA_LOG]
+    """Lines of these logs; those that say how calls ended are another's."""
+    return [record.getMessage() for record in caplog.records if record.name in (RIVA_LOG, ASKED_LOG)]
 
 
 def speech(seconds: float) -> bytes:

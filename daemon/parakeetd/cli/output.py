@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parakeetd.library import Transcription
 from parakeetd.session import Result
-
-CUE_LETTERS = 84
-"""Longest subtitle: two lines of 42 letters."""
-
-CUE_MS = 6000
-"""Longest time of one: what 84 letters take at a reading speed of 15 letters a second."""
-
-CUE_PAUSE_MS = 1000
-"""A pause that ends one: its text would stand through the silence."""
+from parakeetd.text.subtitles import srt, vtt
 
 
 def as_text(file: str, transcription: Transcription) -> str:
@@ -41,17 +32,11 @@ def json_object(file: str, transcription: Transcription) -> dict[str, Any]:
 
 
 def as_srt(file: str, transcription: Transcription) -> str:
-    cues = enumerate(_cues(transcription), start=1)
-    return "".join(f"{i}\n{_clock(a, ',')} --> {_clock(b, ',')}\n{text}\n\n" for i, (a, b, text) in cues)
+    return srt(segment.transcript for segment in transcription.segments)
 
 
 def as_vtt(file: str, transcription: Transcription) -> str:
-    cues = "".join(
-        # WebVTT has markup: the signs that begin it are escaped.
-        f"{_clock(a, '.')} --> {_clock(b, '.')}\n{html.escape(text, quote=False)}\n\n"
-        for a, b, text in _cues(transcription)
-    )
-    return f"WEBVTT\n\n{cues}"
+    return vtt(segment.transcript for segment in transcription.segments)
 
 
 FORMATS: Mapping[str, Callable[[str, Transcription], str]] = {
@@ -79,34 +64,3 @@ def _segment(segment: Result) -> dict[str, Any]:
             for word in segment.transcript.words
         ],
     }
-
-
-def _cues(transcription: Transcription) -> Iterator[tuple[int, int, str]]:
-    """(start, end, text), times in milliseconds, of subtitles that fit two lines: cut between words and at pauses,
-    never overlapping, never of no length, for which a player would show nothing."""
-    end = 0
-    for segment in transcription.segments:
-        words: list[str] = []
-        start = end
-        for word in segment.transcript.words:
-            # A spoken new line is a word of its own, and a blank line would end the subtitle.
-            text = " ".join(word.text.split())
-            if not text:
-                continue
-            word_start, word_end = round(word.start * 1000), round(word.end * 1000)
-            full = word_end - start > CUE_MS or len(" ".join([*words, text])) > CUE_LETTERS
-            if words and (full or word_start - end > CUE_PAUSE_MS):
-                yield start, end, " ".join(words)
-                words = []
-            if not words:
-                start = max(word_start, end)
-            words.append(text)
-            end = max(word_end, start + 1)
-        if words:
-            yield start, end, " ".join(words)
-
-
-def _clock(milliseconds: int, point: str) -> str:
-    hours, rest = divmod(milliseconds, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"

@@ -11,14 +11,16 @@ from typing import Any, Final
 import grpc
 
 from parakeetd.audio.sources.client import ClientAudio
-from parakeetd.entrance.incoming import Patience, recording_samples
+from parakeetd.entrance.asked import Asked
+from parakeetd.entrance.incoming import Patience
+from parakeetd.entrance.recording import Recording
 from parakeetd.errors import InputError
 from parakeetd.rpc import wire
 from parakeetd.rpc.abilities import unmet
 from parakeetd.rpc.incoming import first_message, stream_samples
 from parakeetd.rpc.status import StreamAnswered
 from parakeetd.session import Result, ServedModel, Sessions
-from parakeetd.text import HouseStyle, Pen, taken_back
+from parakeetd.text import HouseStyle, Pen
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
@@ -30,9 +32,6 @@ SERVICE: Final = asr.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_n
 STREAMS: Final = frozenset(f"/{SERVICE}/{method}" for method in ("Recognize", "StreamingRecognize"))
 """Calls that are counted as streams."""
 
-_MOST_NOTED: Final = 1000
-"""Names of models and languages that are remembered as logged: clients choose them."""
-
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -43,7 +42,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         self._sessions = sessions
         self.house = house
         """How the text of new streams is written."""
-        self._noted: set[tuple[str, str]] = set()
+        self._asked = Asked(sessions.models)
 
     async def Recognize(  # noqa: N802  (the service names it)
         self, request: asr.RecognizeRequest, context: Context
@@ -52,26 +51,14 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         async with StreamAnswered(context, "Recognize"):
             options = wire.read_config(request.config)
             pen = self._pen_for(options, request.config, context)
-            most = self._sessions.settings.max_recording_seconds
-            async with (
-                aclosing(recording_samples(request.audio, _client_audio(options, most), most)) as chunks,
-                aclosing(
-                    self._sessions.stream(
-                        chunks,
-                        model=options.model,
-                        segmentation=self._segmentation_for(options),
-                        decode=options.decode,
-                    )
-                ) as results,
-            ):
-                heard = [result async for result in results]
-            # All of it is known: what a command takes back need not be answered first.
-            texts = taken_back(pen.write(result.transcript, final=True) for result in heard)
-            answered = [
-                replace(result, transcript=text)
-                for result, text in zip(heard, texts, strict=True)
-                if text.text or not pen.spaces
-            ]
+            recording = Recording(
+                request.audio,
+                _client_audio(options, self._sessions.settings.max_recording_seconds),
+                options.model,
+                options.decode,
+                self._segmentation_for(options),
+            )
+            answered = await recording.written(self._sessions, pen)
             request_id = request.id if request.HasField("id") else None
             return wire.offline_response(
                 answered, options, self._language_of(options), request_id, spaced=not pen.spaces
@@ -123,17 +110,6 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             raise InputError(f"model {request.model_name!r} is not served; served: {served}")
         return wire.config_response(models, self.house, self._sessions.settings.segmentation)
 
-    def _model_for(self, options: wire.Options) -> ServedModel:
-        """The model that answers: the default one also for names of NVIDIA's own, which clients ask for."""
-        model = self._sessions.models.named(options.model)
-        if options.model and model.name != options.model:
-            self._note("model", options.model, f"is not served: {model.name} answers")
-        if options.language and options.language.lower() not in {tag.lower() for tag in model.languages}:
-            self._note(
-                "language", options.language, f"{model.name} was not trained on: it answers all the same"
-            )
-        return model
-
     def _pen_for(self, options: wire.Options, asked: asr.RecognitionConfig, context: Context) -> Pen:
         """What writes a new stream's text; the log is told what the stream asks for in vain.
 
@@ -141,7 +117,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
             Closed: there is no model yet.
         """
         # The streams themselves know a model by its name only: it may be replaced, and is then to leave the memory.
-        model = self._model_for(options)
+        model = self._asked.model_for(options.model, options.language)
         self._tell_unmet(asked, model, context)
         style = self.house.style_for(
             punctuation=options.punctuation,
@@ -156,11 +132,6 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
         """Log, once for each call, what the client asks for and does not get."""
         if told := "; ".join(unmet(config, model, self.house)):
             _log.info("%s asks for what it does not get: %s", context.peer(), told)
-
-    def _note(self, kind: str, name: str, remark: str) -> None:
-        if (kind, name) not in self._noted and len(self._noted) < _MOST_NOTED:
-            self._noted.add((kind, name))
-            _log.info("a client asked for %s %r, which %s", kind, name, remark)
 
     def _language_of(self, options: wire.Options) -> str:
         """The language of everything that the model of a stream writes; empty when it knows several."""

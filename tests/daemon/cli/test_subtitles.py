@@ -11,10 +11,11 @@ import webvtt
 
 from clips import Clip
 from commands import Command
-from parakeetd.cli.output import CUE_LETTERS, CUE_MS, as_srt, as_vtt
+from parakeetd.cli.output import as_srt, as_vtt
 from parakeetd.library import Transcription
 from parakeetd.model.transcript import Transcript, Word
 from parakeetd.session import Result
+from parakeetd.text.subtitles import CUE_LETTERS, CUE_MS
 
 Render = Callable[[str, Transcription], str]
 FORMATS = pytest.mark.parametrize(("suffix", "render"), [("srt", as_srt), ("vtt", as_vtt)])

@@ -16,7 +16,7 @@ from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc.client import stream_file
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_common_pb2 as common
-from wire import RIVA_LOG, Serving, chunks, opening, pcm, silence, speech, told_of
+from wire import ASKED_LOG, Serving, chunks, opening, pcm, silence, speech, told_of
 
 # The fake engine answers each segment with its length in milliseconds: what is tested here is that the right audio
 # comes through and that answers come back in the right shape.
@@ -147,7 +147,7 @@ async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_l
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = pcm(model="parakeet-1.1b-en-US-asr-streaming", language_code="xx-XX")
-    with caplog.at_level(logging.INFO, RIVA_LOG):
+    with caplog.at_level(logging.INFO, ASKED_LOG):
         async with serving() as daemon:
             for _ in range(2):
                 assert await daemon.client.answers(opening(config), *chunks(speech(1.0)))
@@ -160,7 +160,7 @@ async def test_an_unknown_model_or_language_is_served_by_the_default_model_and_l
 async def test_the_models_own_name_and_language_are_not_worth_a_log_line(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, RIVA_LOG):
+    with caplog.at_level(logging.INFO, ASKED_LOG):
         async with serving() as daemon:
             await daemon.client.answers(
                 opening(pcm(model="fake", language_code="en-us")), *chunks(speech(0.5))
