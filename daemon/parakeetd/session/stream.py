@@ -208,9 +208,7 @@ class LiveStream:
                 raise
             if self._stop_input.is_set():
                 raise Closed("the daemon is shutting down") from None
-            raise IdleTimeout(
-                f"no audio came for {self._idle_seconds:g} s, the limit for a silent client"
-            ) from None
+            raise IdleTimeout(f"no audio came for {self._idle_seconds:g} s (limits.idle_seconds)") from None
         finally:
             self._reading = None
 
