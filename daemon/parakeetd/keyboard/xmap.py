@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from parakeetd.errors import TypingError
 from parakeetd.keyboard.tools import run
 
 SETTLE_SECONDS: Final = 0.1
@@ -58,15 +59,19 @@ class SpareKeys:
     def __init__(self) -> None:
         self._keys: list[int] | None = None
         self._signs: dict[str, int] = {}
+        self._touched: set[int] = set()
+        """Keys that may have a sign by now."""
 
     async def parts(self, text: str) -> list[str]:
         """The text in pieces that fit on the spare keys.
 
         Raises:
-            TypingError: the keyboard cannot be read.
+            TypingError: the keyboard cannot be read, or lacks signs and has no spare key.
         """
         if self._keys is None:
             self._keys = spare(await run("xmodmap", "-pke"))
+        if not self._keys and any(map(needs_key, text)):
+            raise TypingError("xdotool types the signs of this keyboard only: it has no spare key")
         return list(parts(text, max(1, len(self._keys))))
 
     async def put(self, text: str) -> None:
@@ -78,10 +83,11 @@ class SpareKeys:
         signs = assigned(text, self._signs, self._keys or [])
         new = [f"keycode {key} = {_symbol(sign)} {_symbol(sign)}" for sign, key in signs.items()
                if self._signs.get(sign) != key]  # fmt: skip
-        self._signs = signs
         if new:
+            self._touched.update(signs.values())
             await _change(new)
             await asyncio.sleep(SETTLE_SECONDS)
+        self._signs = signs
 
     async def give_back(self) -> None:
         """Take the signs off the keys again.
@@ -89,12 +95,12 @@ class SpareKeys:
         Raises:
             TypingError: the keyboard cannot be changed.
         """
-        keys: Collection[int] = self._signs.values()
-        if keys:
+        if self._touched:
             # What was typed last is still being read.
             await asyncio.sleep(SETTLE_SECONDS)
-            await _change([f"keycode {key} =" for key in keys])
+            await _change([f"keycode {key} =" for key in sorted(self._touched)])
         self._signs = {}
+        self._touched.clear()
 
 
 async def _change(rows: Sequence[str]) -> None:
