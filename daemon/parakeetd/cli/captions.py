@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from parakeetd.audio.level import FLOOR_DB, Level
+from parakeetd.cli.following import Absent, Happening
 from parakeetd.cli.microphone import in_words
-from parakeetd.dictation import Event, Final, Interim, Loudness, State
+from parakeetd.dictation import Final, Interim, Loudness, State
 
 METER_WIDTH = 24
 METER_FROM_DB = -60.0
@@ -35,12 +36,19 @@ class Captions:
         self._state = State()
         self._level = Level()
         self._interim = ""
+        self._absent = ""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Happening) -> None:
         match event:
             case State():
                 self._state = event
                 self._level = Level()
+                self._absent = ""
+            case Absent():
+                self._absent = event.problem
+                self._state, self._interim = State(), ""
+                if self._live is None:
+                    click.echo(f"{event.problem}; waiting for it", err=True)
             case Loudness():
                 self._level = event.level
             case Interim():
@@ -52,6 +60,8 @@ class Captions:
             self._live.update(self._below(self._live.console.width), refresh=True)
 
     def _print(self, text: str) -> None:
+        # What a spoken command takes back has scrolled away.
+        text = text.replace("\b", "")
         if not text.strip():
             return
         if self._live is None:
@@ -67,8 +77,8 @@ class Captions:
             style="red" if self._level.peak > LOUD_DB else "green",
         )
         status = Text(
-            f" {in_words(self._state)}",
-            style="yellow" if self._state.phase == "interrupted" or self._state.muted else "",
+            f" {self._absent or in_words(self._state)}",
+            style="yellow" if self._absent or self._state.phase == "interrupted" or self._state.muted else "",
             overflow="ellipsis",
             no_wrap=True,
         )
@@ -76,14 +86,14 @@ class Captions:
 
 
 @contextmanager
-def captions() -> Iterator[Captions]:
+def captions() -> Iterator[Callable[[Happening], None]]:
     """Captions on the terminal, or in a pipe."""
     console = Console()
     if not console.is_terminal:
-        yield Captions(None)
+        yield Captions(None).show
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield Captions(live)
+        yield Captions(live).show
 
 
 def meter(db: float) -> str:

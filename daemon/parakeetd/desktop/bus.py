@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dbus_fast import NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import AuthError, DBusError, InvalidAddressError
 
 from parakeetd.desktop.interface import INTERFACE, DictationInterface
-from parakeetd.dictation import Dictation, Interim, State, Watcher
 from parakeetd.dictation import Final as FinalText
+from parakeetd.dictation import Interim, State, Watcher
 from parakeetd.errors import Overloaded
+
+if TYPE_CHECKING:
+    from parakeetd.dictation import Dictation
 
 log = logging.getLogger(__name__)
 

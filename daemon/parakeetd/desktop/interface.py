@@ -4,14 +4,17 @@ listener of the bus."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from dbus_fast import DBusError, PropertyAccess
 from dbus_fast.annotations import DBusBool, DBusInt64, DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
-from parakeetd.dictation import Dictation, State
+from parakeetd.dictation import State
 from parakeetd.errors import ParakeetError
+
+if TYPE_CHECKING:
+    from parakeetd.dictation import Dictation
 
 INTERFACE: Final = "org.parakeetd.Dictation1"
 
