@@ -185,6 +185,20 @@ def test_a_server_that_is_slow_to_answer_does_not_end_a_recording_that_goes_on()
     assert capture.standing.phase == "live"
 
 
+def test_a_server_that_does_not_say_what_is_recorded_is_told_of_and_the_recorder_stays() -> None:
+    capture = Capture()
+    capture.open(0.0)
+    for now in (0.1, 0.6, 1.1, 1.6, 2.1):
+        capture.heard(now)
+        assert capture.listed("pactl: unrecognized option '--format=json'", now) == []
+    assert capture.standing.phase == "interrupted"
+    assert capture.standing.problem == "pactl: unrecognized option '--format=json'"
+    capture.heard(2.2)
+    assert not capture.passing
+    assert capture.listed(listing("desk", "desk"), 2.6) == []
+    assert capture.passing
+
+
 def test_who_was_stopped_himself_does_not_take_the_microphone_for_silent() -> None:
     capture = live(at=10.0)
     assert capture.tick(70.0) == [Look()]

@@ -18,6 +18,9 @@ STUCK_SECONDS: Final = 2.0
 FIRST_SECONDS: Final = 4.0
 """The same before its first sample: a Bluetooth headset takes seconds to change its profile."""
 
+UNSEEN_SECONDS: Final = 2.0
+"""One that delivers while the server does not say where from is reported after this."""
+
 LOOK_SECONDS: Final = 0.5
 """Between looks while something is wrong."""
 
@@ -138,6 +141,8 @@ class Capture:
         """Its last samples; None before the first."""
         self._placed = False
         """Whether a listing has shown it at a source that is meant."""
+        self._unseen: float | None = None
+        """Since when looks at where it is have had no answer."""
         self._next_look: float | None = None
         self._name = ""
         """Of the source that `device` meant last."""
@@ -207,10 +212,16 @@ class Capture:
         # Whatever is wrong is looked at again; what is right needs no looking.
         self._next_look = now + LOOK_SECONDS
         if isinstance(listing, str):
-            if not self._silent(now):
-                return []  # It records: the server is there, and slow.
-            self._interrupt(listing, absent=True)
-            return self._release()
+            if self._silent(now):
+                self._interrupt(listing, absent=True)
+                return self._release()
+            # It records: the server is there, and slow. Or it never says where from, and nothing can be passed on.
+            if not self._placed:
+                self._unseen = now if self._unseen is None else self._unseen
+                if now - self._unseen >= UNSEEN_SECONDS:
+                    self._interrupt(listing)
+            return []
+        self._unseen = None
         source = chosen(self.device, listing)
         if isinstance(source, str):
             self._interrupt(source, absent=True)
@@ -282,7 +293,7 @@ class Capture:
         return [Record(source if self.device else ""), Look()]
 
     def _release(self) -> list[Action]:
-        was, self._since, self._heard, self._placed = self._since, None, None, False
+        was, self._since, self._heard, self._placed, self._unseen = self._since, None, None, False, None
         return [] if was is None else [Release()]
 
     def _interrupt(self, problem: str, *, absent: bool = False) -> None:
