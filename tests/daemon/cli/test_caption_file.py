@@ -26,6 +26,10 @@ def shown(*events: Happening, lines: int = 2) -> list[str]:
     return [rolling.take(event) for event in events][-1].splitlines()
 
 
+def entries(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
 def test_the_open_utterance_stands_below_the_last_one_that_ended() -> None:
     assert shown(final("one"), final("two"), Interim(1, "three")) == ["two", "three"]
 
@@ -67,16 +71,24 @@ async def test_the_file_has_the_captions_and_is_empty_in_the_end(tmp_path: Path)
     assert path.read_text(encoding="utf-8") == "Grüße\n"
     file.clear()
     assert path.read_text() == ""
-    assert [entry.name for entry in tmp_path.iterdir()] == ["captions.txt"]
+
+
+async def test_nothing_else_is_left_in_its_folder(tmp_path: Path) -> None:
+    file = CaptionFile(tmp_path / "captions.txt", 2)
+    file.take(final("one"))
+    file.clear()
+    assert entries(tmp_path) == ["captions.txt"]
 
 
 async def test_captions_go_when_nothing_is_said_any_more(tmp_path: Path) -> None:
     path = tmp_path / "captions.txt"
     file = CaptionFile(path, 2, shown_seconds=0.05)
     file.take(final("one"))
-    async with asyncio.timeout(30):
-        while path.read_text():
-            await asyncio.sleep(0.02)
+    for _ in range(1000):
+        if not path.read_text():
+            break
+        await asyncio.sleep(0.03)
+    assert path.read_text() == ""
     file.take(Interim(1, "two"))
     assert path.read_text() == "two\n"
     file.clear()

@@ -36,7 +36,7 @@ class Told(control_pb2_grpc.ControlServicer):
 @asynccontextmanager
 async def daemon(address: str) -> AsyncIterator[None]:
     server = grpc.aio.server()
-    control_pb2_grpc.add_ControlServicer_to_server(Told(), server)  # type: ignore[no-untyped-call]
+    control_pb2_grpc.add_ControlServicer_to_server(Told(), server)  # type: ignore[abstract]
     server.add_insecure_port(address)
     await server.start()
     try:
