@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DAEMON = ROOT / "daemon" / "parakeetd"
 
-RAY = ("parakeetd.cluster.counts", "parakeetd.cluster.remote", "parakeetd.cluster.replica")
+RAY = tuple(f"parakeetd.cluster.{name}" for name in ("counts", "remote", "replica", "router"))
 """Modules that are for who has the extra [cluster]."""
 
 CONVERSION = ("torch", "nemo", "onnx", "onnxscript", "parakeetd_convert")

@@ -128,8 +128,9 @@ def lines(standing: ClusterStanding) -> Iterator[str]:
     for entry in standing.replicas:
         now = entry.standing
         yield (
-            f"replica {entry.replica} at {entry.node}: {now.streams} of {now.max_streams} streams, "
-            f"{entry.taken} taken, {entry.refused} refused, {now.resident_bytes / 1e6:.0f} MB; {now.summary}"
+            f"replica {entry.replica} at {entry.node} ({entry.node_id[:8]}): "
+            f"{now.streams} of {now.max_streams} streams, {entry.taken} taken, {entry.refused} refused, "
+            f"{now.resident_bytes / 1e6:.0f} MB; {now.summary}"
         )
     proxies = ", ".join(f"{node[:8]} {state}" for node, state in sorted(standing.proxies.items()))
     yield f"proxies: {proxies or 'none'}"

@@ -1,6 +1,6 @@
 """The same service on a Ray cluster: Ray Serve starts replicas, finds them places and brings streams to them.
 
-Nothing outside this room imports Ray, and only `remote`, `replica` and `counts` do inside it.
+Nothing outside this room imports Ray, and only `remote`, `replica`, `router` and `counts` do inside it.
 """
 
 from __future__ import annotations

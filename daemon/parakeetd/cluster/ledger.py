@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from parakeetd.rpc.standing import Standing
 
-SILENT_SECONDS: Final = 15.0
+SILENT_SECONDS: Final = 5.0
 """A replica that has told nothing for this long is gone."""
 
 
@@ -19,6 +19,8 @@ class Entry:
     replica: str
     node: str
     """Address of its machine."""
+    node_id: str
+    """Ray's name for it."""
     standing: Standing
     taken: int = 0
     """Streams and recordings that it has taken since it began."""

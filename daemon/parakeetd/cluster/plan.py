@@ -14,6 +14,7 @@ APPLICATION: Final = "parakeetd"
 """Name of the application, and of its one deployment."""
 
 _SERVICES: Final = "parakeetd.cluster.door.add_services"
+_ROUTER: Final = "parakeetd.cluster.router.FewestStreams"
 
 LOOK_SECONDS: Final = 1.0
 """How often a replica that goes looks whether its streams have ended, and how often it tells how it stands."""
@@ -64,6 +65,7 @@ def plan(config: Config) -> Plan:
             # The router sends a full replica nothing more, so that a stream goes where there is room.
             "max_ongoing_requests": streams,
             "max_queued_requests": cluster.max_waiting,
+            "request_router_config": {"request_router_class": _ROUTER},
             "autoscaling_config": {
                 "min_replicas": cluster.min_replicas,
                 "max_replicas": cluster.max_replicas,

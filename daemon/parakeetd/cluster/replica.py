@@ -79,6 +79,7 @@ class Replica:
         )
         self._name = serve.get_replica_context().replica_id.unique_id
         self._node = ray.util.get_node_ip_address()
+        self._node_id = ray.get_runtime_context().get_node_id()
         self._telling = asyncio.create_task(self._tell(), name="parakeetd-ledger")
 
     async def StreamingRecognize(  # noqa: N802  (the service names it)
@@ -134,7 +135,9 @@ class Replica:
             try:
                 # Its machine may have been lost: it begins anew then, and knows all again after a second.
                 self._ledger().note.remote(
-                    Entry(self._name, self._node, standing, taken, self._counts.ended["refused"])
+                    Entry(
+                        self._name, self._node, self._node_id, standing, taken, self._counts.ended["refused"]
+                    )
                 )
             except (RayError, ValueError):
                 log.debug("the ledger is not there")

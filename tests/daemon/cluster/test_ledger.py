@@ -9,7 +9,7 @@ from parakeetd.rpc.standing import Standing
 
 def entry(name: str, *, node: str = "10.0.0.1", streams: int = 0, taken: int = 0, refused: int = 0) -> Entry:
     standing = Standing("serving", "serving demo on CPU", streams=streams, max_streams=32)
-    return Entry(name, node, standing, taken, refused)
+    return Entry(name, node, "f00", standing, taken, refused)
 
 
 def test_the_last_that_a_replica_told_counts() -> None:
