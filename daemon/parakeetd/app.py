@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sdnotify import SystemdNotifier
 
 from parakeetd import memory
+from parakeetd.adapters import Adapters
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.audio.sources.pulse import PulseServer
 from parakeetd.config import Config, MicrophoneSettings, Paths, session_bus, watchdog_seconds
@@ -72,7 +73,7 @@ class Daemon:
             self._sessions,
             read=read or (lambda: config),
             configuration=configuration,
-            addresses=lambda: self.addresses,
+            addresses=lambda: self.addresses + self.adapted,
         )
         self.dictation = Dictation(self._sessions, _microphones(config.microphone), self.steward.house)
         self._server = RpcServer(
@@ -84,11 +85,24 @@ class Daemon:
             access=config.access,
             limits=config.calls,
         )
+        self._adapters = Adapters(
+            self._sessions,
+            self.steward.house,
+            wyoming=config.adapters.wyoming,
+            openai=config.adapters.openai,
+            access=config.access,
+            limits=config.calls,
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens."""
         return self._server.addresses
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """Where it listens for other protocols, each with its name."""
+        return self._adapters.addresses
 
     @property
     def routers(self) -> tuple[Supervised, ...]:
@@ -103,6 +117,7 @@ class Daemon:
         # An address that is in use is told at once, and who looks meanwhile is told that the model is being loaded.
         await self._server.start(ready=False)
         try:
+            await self._adapters.start()
             if self._metrics is not None:
                 address = self._metrics.serve(self.steward.config.metrics.listen)
                 log.info("metrics at http://%s/metrics", address)
@@ -122,6 +137,8 @@ class Daemon:
         # The microphone first: nobody expects to be heard by a daemon that ends.
         await self.dictation.close(flush_seconds)
         await self._server.drain(grace_seconds, flush_seconds)
+        # All streams have been waited for there; what they answered is still to leave.
+        await self._adapters.close()
         if not await self.steward.close(CLOSE_SECONDS):
             log.warning("a device did not finish its segment in time; it is abandoned")
         if self._metrics is not None:
@@ -134,6 +151,7 @@ class Daemon:
 
     def _changed(self) -> None:
         self._server.use_house(self.steward.house)
+        self._adapters.use_house(self.steward.house)
         self.dictation.house = self.steward.house
 
 
@@ -167,6 +185,8 @@ async def run(
     async with daemon:
         for address in daemon.addresses:
             say(f"listening on {address}")
+        for address in daemon.adapted:
+            say(f"listening for {address}")
         say("ready")
         systemd.notify(f"READY=1\nSTATUS={steward.summary()}")
         steward.watch(lambda: systemd.notify(f"STATUS={steward.summary()}"))

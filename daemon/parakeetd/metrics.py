@@ -144,7 +144,7 @@ class Metrics(Observer):
             ListenError: it is no address of this machine alone, or cannot be bound.
         """
         wanted = loopback(address)
-        make_free(wanted)
+        make_free(wanted, "metrics.listen")
         try:
             server, thread = start_http_server(wanted.port, wanted.host, self.registry)
         except OSError as error:

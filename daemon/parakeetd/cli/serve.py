@@ -13,6 +13,7 @@ from typing import cast
 import click
 
 from parakeetd import app, logs, memory
+from parakeetd.adapters import check_adapters
 from parakeetd.cli import options
 from parakeetd.config import Config, DeviceChoice, Paths, read_config
 from parakeetd.entrance.access import Access, check_exposure
@@ -35,6 +36,16 @@ log = logging.getLogger(__name__)
     "or a token. Default: 127.0.0.1:50051 and unix:$XDG_RUNTIME_DIR/parakeetd/parakeetd.sock.",
 )
 @click.option(
+    "--wyoming",
+    metavar="ADDR",
+    help="Also serve Home Assistant's Wyoming protocol there, such as 127.0.0.1:10300. Needs parakeetd[adapters].",
+)
+@click.option(
+    "--openai",
+    metavar="ADDR",
+    help="Also serve OpenAI's transcriptions there, such as 127.0.0.1:8000. Needs parakeetd[adapters].",
+)
+@click.option(
     "--insecure-remote",
     is_flag=True,
     help="Let other machines connect without TLS and without a token: whoever reaches the port can use it.",
@@ -45,6 +56,8 @@ def command(
     models: Path | None,
     device: str | None,
     listen: tuple[str, ...],
+    wyoming: str | None,
+    openai: str | None,
     insecure_remote: bool,
 ) -> None:
     """Serve speech recognition over gRPC until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
@@ -69,7 +82,17 @@ def command(
 
     def read() -> Config:
         config = _overridden(read_config(config_file, paths), model, device, listen, insecure_remote)
+        if wyoming or openai:
+            adapters = config.adapters
+            adapters = replace(
+                adapters, wyoming=wyoming or adapters.wyoming, openai=openai or adapters.openai
+            )
+            config = replace(config, adapters=adapters)
         _check_addresses(config.server.listen, config.access)
+        try:
+            check_adapters(config.adapters.wyoming, config.adapters.openai, config.access)
+        except ListenError as error:
+            raise InputError(str(error)) from error
         return config
 
     config = read()

@@ -13,6 +13,7 @@ from parakeetd.config.environment import (
 )
 from parakeetd.config.file import read_config
 from parakeetd.config.settings import (
+    AdapterSettings,
     ClusterSettings,
     Config,
     DeviceChoice,
@@ -33,6 +34,7 @@ from parakeetd.paths import Paths
 
 __all__ = [
     "MOVING",
+    "AdapterSettings",
     "ClusterSettings",
     "Config",
     "DeviceChoice",

@@ -212,6 +212,22 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """Table `[adapters]`: other protocols, each at an address of its own, `HOST:PORT` or `unix:PATH`; empty: none."""
+
+    wyoming: str = ""
+    """Home Assistant's, such as `127.0.0.1:10300`. It has no authentication: an address of this machine, unless
+    `server.insecure_remote`."""
+    openai: str = ""
+    """OpenAI's, such as `127.0.0.1:8000`. `server.token_file` and `[tls]` are for it too."""
+
+    def __post_init__(self) -> None:
+        for key in ("wyoming", "openai"):
+            if text := getattr(self, key):
+                _check_addresses((text,), f"adapters.{key}")
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """Table `[log]`."""
 
@@ -224,7 +240,8 @@ class ClusterSettings:
     """Table `[cluster]`: what `parakeetd cluster deploy` asks Ray Serve for. `[limits]` are each replica's."""
 
     port: int = 50051
-    """Of the proxies, at every address of their machines: Ray has no other way."""
+    """Of the proxies, at every address of their machines: Ray has no other way. The next one is used too, within each
+    machine."""
     proxies: Literal["every-node", "head"] = "every-node"
     """Where clients may connect: at every machine that has a replica, or at the head node alone."""
     min_replicas: int = 1
@@ -244,8 +261,8 @@ class ClusterSettings:
     """A replica that goes has this long for its streams to end."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
-            raise ConfigError(f"cluster.port must be 1 to 65535, not {self.port}")
+        if not 1 <= self.port <= 65534:
+            raise ConfigError(f"cluster.port must be 1 to 65534, not {self.port}")
         for name in ("min_replicas", "max_replicas", "max_waiting"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"cluster.{name} must be at least 1, not {getattr(self, name)}")
@@ -273,6 +290,7 @@ class Config:
     text: TextSettings = field(default_factory=TextSettings)
     microphone: MicrophoneSettings = field(default_factory=MicrophoneSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    adapters: AdapterSettings = field(default_factory=AdapterSettings)
     log: LogSettings = field(default_factory=LogSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 

@@ -15,6 +15,7 @@ from typing import Final
 from parakeetd.errors import ListenError
 
 _UNIX: Final = "unix:"
+_TCP: Final = "tcp://"
 _MAX_PATH_BYTES: Final = 107
 """Linux: sockaddr_un.sun_path, less its terminating zero."""
 
@@ -66,7 +67,8 @@ Address = TcpAddress | UnixAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051`, another numeric address, or `unix:/path`.
+    """Read `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051`, another numeric address, or `unix:/path`; the first
+    ones also as URIs, `tcp://127.0.0.1:50051`.
 
     Raises:
         ListenError: it is none of these.
@@ -77,7 +79,7 @@ def parse_address(text: str) -> Address:
         )
     if text.startswith(_UNIX):
         return _unix(text)
-    host, _, port = text.rpartition(":")
+    host, _, port = text.removeprefix(_TCP).rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ListenError(
             f"cannot listen on {text!r}: write HOST:PORT with a port of 0 to 65535, or unix:/path; "
@@ -109,13 +111,16 @@ def _unix(text: str) -> UnixAddress:
     return UnixAddress(path)
 
 
-def make_free(address: Address) -> None:
+def make_free(address: Address, option: str = "--listen") -> None:
     """See that an address can be bound now.
 
     Removes the socket file that a dead daemon left behind. Makes the folder for a socket, open to its owner
     alone, if only that is missing.
 
     gRPC says only that binding failed, and it takes a unix socket away from a daemon that is using it.
+
+    Args:
+        option: names another address, for the message.
 
     Raises:
         ListenError: it cannot be bound; the message names the address and the reason.
@@ -126,7 +131,7 @@ def make_free(address: Address) -> None:
         else:
             _free_tcp(address)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {_reason(address, error)}") from error
+        raise ListenError(f"cannot listen on {address}: {_reason(address, error, option)}") from error
 
 
 def _free_tcp(address: TcpAddress) -> None:
@@ -166,13 +171,13 @@ def _free_unix(address: UnixAddress) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _reason(address: Address, error: OSError) -> str:
+def _reason(address: Address, error: OSError, option: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "it is in use, perhaps by another parakeetd; stop that, or choose another with --listen"
+            return f"it is in use, perhaps by another parakeetd; stop that, or choose another with {option}"
         case errno.EACCES if isinstance(address, TcpAddress):
-            return "ports below 1024 are for root; choose another with --listen"
+            return f"ports below 1024 are for root; choose another with {option}"
         case errno.EACCES:
-            return "permission denied; choose another with --listen"
+            return f"permission denied; choose another with {option}"
         case _:
-            return f"{error.strerror or error}; choose another with --listen"
+            return f"{error.strerror or error}; choose another with {option}"

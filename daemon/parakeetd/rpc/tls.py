@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from pathlib import Path
 
 import grpc
 
 from parakeetd.entrance.access import Access, read_secret, stamp_of
+from parakeetd.entrance.certificates import read_public, server_context
 from parakeetd.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -53,23 +53,10 @@ class Certificates:
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         key = read_secret(self._key, "tls.key")
-        chain = _public(self._certificate, "tls.certificate")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            # gRPC says of a wrong pair only that handshakes fail, later and to the client.
-            context.load_cert_chain(self._certificate, self._key, password=_no_password)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", "") or error
-            raise ConfigError(
-                f"tls.certificate {self._certificate} and tls.key {self._key} cannot be used together: {reason}"
-            ) from error
-        roots = None
-        if self._client_ca is not None:
-            roots = _public(self._client_ca, "tls.client_ca")
-            try:
-                context.load_verify_locations(self._client_ca)
-            except OSError as error:
-                raise ConfigError(f"tls.client_ca {self._client_ca}: holds no certificate in PEM") from error
+        chain = read_public(self._certificate, "tls.certificate")
+        # gRPC says of a wrong pair only that handshakes fail, later and to the client.
+        server_context(self._certificate, self._key, self._client_ca)
+        roots = None if self._client_ca is None else read_public(self._client_ca, "tls.client_ca")
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
 
 
@@ -82,15 +69,3 @@ def certificates(access: Access) -> Certificates | None:
     if access.certificate is None or access.key is None:
         return None
     return Certificates(access.certificate, access.key, access.client_ca)
-
-
-def _public(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{what} {path}: cannot be read: {error.strerror or error}") from error
-
-
-def _no_password() -> str:
-    # Without this OpenSSL asks at the terminal.
-    raise ValueError("the key is encrypted, and nobody is there to type its password")
