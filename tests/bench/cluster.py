@@ -232,7 +232,7 @@ class Bench:
         told["memory_mb"] = {kind: round(mb) for kind, mb in memory().items()}
         print(f"cost: with nothing to do, cores: {told['idle_cores']}; memory, MB: {told['memory_mb']}")
         for name in ("100_ms", "20_ms"):
-            told[name]["estimate"] = estimate(told[name]["cluster"]["cpu_ms"])
+            told[name]["estimate"] = estimate(told[name]["cluster"]["cpu_ms"], told["idle_cores"])
             print(
                 f"estimate for {STREAMS} streams, messages of {name.replace('_', ' ')}: {told[name]['estimate']}"
             )
@@ -241,19 +241,21 @@ class Bench:
     async def _turn(self) -> dict[str, Any]:
         with watched(config=f"[limits]\nmax_streams = {STREAM_LIMIT}\n") as daemon:
 
-            def spent() -> Callable[[], Counter[str]]:
+            def spent() -> Callable[[], dict[str, float]]:
                 before = cpu_seconds(daemon.pid)
-                return lambda: Counter({"daemon": cpu_seconds(daemon.pid) - before})
+                return lambda: {"daemon": cpu_seconds(daemon.pid) - before}
 
             plain = await self._loaded(daemon.address, spent)
 
-        def spent_there() -> Callable[[], Counter[str]]:
+        def spent_there() -> Callable[[], dict[str, float]]:
             before = used()
             return lambda: used_since(before)
 
         return {"daemon": plain, "cluster": await self._loaded(self.cluster.proxy, spent_there)}
 
-    async def _loaded(self, address: str, begin: Callable[[], Callable[[], Counter[str]]]) -> dict[str, Any]:
+    async def _loaded(
+        self, address: str, begin: Callable[[], Callable[[], dict[str, float]]]
+    ) -> dict[str, Any]:
         await Load(address, 3, 5.0).ended()
         spent = begin()
         made = await Load(address, COST_STREAMS, COST_SECONDS).ended()
@@ -325,7 +327,8 @@ def _summed(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name in ("daemon", "cluster"):
         latencies = [1000 * seconds for turn in rounds for seconds in turn[name]["latency"]]
-        cpu: Counter[str] = sum((turn[name]["cpu"] for turn in rounds), Counter())
+        kinds = {kind for turn in rounds for kind in turn[name]["cpu"]}
+        cpu = {kind: sum(turn[name]["cpu"].get(kind, 0.0) for turn in rounds) for kind in kinds}
         spoken = len(rounds) * COST_STREAMS * COST_SECONDS
         told[name] = {
             "finals": len(latencies),
@@ -337,24 +340,22 @@ def _summed(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return told
 
 
-def estimate(cpu_ms: dict[str, float]) -> dict[str, Any]:
-    """What so many streams would need, by what one costs here.
+def estimate(cpu_ms: dict[str, float], idle_cores: dict[str, float]) -> dict[str, Any]:
+    """What so many streams would need, by what one costs here beyond what replicas and proxies use with nothing to do.
 
     Assumes: processor time grows with the streams and is the same on other machines; a proxy and a replica have one
-    event loop each, which may be busy for `BUSY` of the time; machines have `CORES` cores and a proxy each, or more
-    machines are needed; models run on the CPU, as here; the controller and Ray's own processes are left out.
+    event loop each, which may be busy for `BUSY` of the time; machines have `CORES` cores and one proxy each; the model
+    runs on the CPU and is the one of this run; the controller and Ray's own processes take nothing of note.
     """
-    proxy, replica = cpu_ms["proxies"] / 1000, cpu_ms["replicas"] / 1000
-    by_proxies = STREAMS * proxy / BUSY
-    by_cores = STREAMS * (proxy + replica) / (BUSY * CORES)
+    each = {kind: (cpu_ms[kind] / 1000 - idle_cores[kind] / COST_STREAMS) for kind in ("proxies", "replicas")}
+    proxies, replicas = (math.ceil(STREAMS * each[kind] / BUSY) for kind in ("proxies", "replicas"))
     return {
-        "streams_of_a_proxy": math.floor(BUSY / proxy),
-        "streams_of_a_replica": math.floor(BUSY / replica),
-        "proxies": math.ceil(by_proxies),
-        "replicas": math.ceil(STREAMS * replica / BUSY),
-        "cores": math.ceil(STREAMS * (proxy + replica) / BUSY),
-        f"machines_of_{CORES}_cores": math.ceil(max(by_proxies, by_cores)),
-        "calls_between_processes_a_second": None,
+        "streams_of_a_proxy": math.floor(BUSY / each["proxies"]),
+        "streams_of_a_replica": math.floor(BUSY / each["replicas"]),
+        "proxies": proxies,
+        "replicas": replicas,
+        "cores": proxies + replicas,
+        f"machines_of_{CORES}_cores": max(proxies, math.ceil((proxies + replicas) / CORES)),
     }
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -158,17 +158,17 @@ def used() -> dict[int, tuple[str, float]]:
     return told
 
 
-def used_since(before: dict[int, tuple[str, float]]) -> Counter[str]:
+def used_since(before: dict[int, tuple[str, float]]) -> dict[str, float]:
     """Processor time since then, by kind."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for pid, (kind, seconds) in used().items():
         spent[kind] += seconds - before.get(pid, (kind, 0.0))[1]
-    return spent
+    return dict(spent)
 
 
 def memory() -> dict[str, float]:
     """Resident memory by kind, MB; pages that processes share count for each."""
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = defaultdict(float)
     for pid, kind in processes().items():
         with suppress(OSError, RuntimeError):
             sums[kind] += resident_mb(pid)

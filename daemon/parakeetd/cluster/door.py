@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from parakeetd.cluster.calls import handlers_of
+from parakeetd.cluster.gather import Gathered
 from parakeetd.cluster.plan import APPLICATION
 from parakeetd.rpc.gate import HEALTH_CHECK
 from parakeetd.rpc.status import UNEXPECTED
@@ -78,9 +79,13 @@ def _answered(behaviour: Any) -> Any:
 
 def _streamed(behaviour: Any) -> Any:
     async def answers(requests: Any, context: Any) -> Any:
-        async for told in behaviour(requests, Ours(context)):
-            yield told
-        mend(context)
+        gathered = Gathered(requests)
+        try:
+            async for told in behaviour(gathered, Ours(context)):
+                yield told
+            mend(context)
+        finally:
+            gathered.close()
 
     return answers
 

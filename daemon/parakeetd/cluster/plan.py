@@ -83,7 +83,7 @@ def plan(config: Config) -> Plan:
         proxy_location={"every-node": "EveryNode", "head": "HeadOnly"}[cluster.proxies],
         grpc_options={"port": cluster.port, "grpc_servicer_functions": [_SERVICES]},
         # Nobody asks by HTTP. Serve listens all the same, and so only where nobody else comes.
-        http_options={"host": "127.0.0.1", "port": 0},
+        http_options={"host": "127.0.0.1", "port": cluster.port + 1},
         config=_of_a_replica(config),
         warnings=tuple(exposed([TcpAddress("0.0.0.0", cluster.port)], config.access)),
     )

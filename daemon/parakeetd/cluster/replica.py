@@ -165,10 +165,12 @@ class LedgerKeeper:
 
 
 async def _received(requests: Any) -> AsyncIterator[bytes]:
-    """A stream's messages. One whose client has gone is cancelled: its end is not that of the speech."""
+    """A stream's messages, of which several came together. One whose client has gone is cancelled: its end is not that of
+    the speech."""
     try:
-        async for request in requests:
-            yield request
+        async for group in requests:
+            for request in group:
+                yield request
     except RayError as error:
         raise asyncio.CancelledError("the proxy of this stream is gone") from error
     if requests.is_cancelled():

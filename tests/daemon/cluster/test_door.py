@@ -29,7 +29,7 @@ async def proxied(replica: Replica) -> AsyncIterator[grpc.aio.Channel]:
                 return next(iter(replica([request], context)), b"")
 
             async def stream(requests: Any, context: Any) -> AsyncIterator[bytes]:
-                for answer in replica([request async for request in requests], context):
+                for answer in replica([request async for group in requests for request in group], context):
                     yield answer
 
             given[0]._method_handlers = {

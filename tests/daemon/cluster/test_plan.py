@@ -104,7 +104,7 @@ def test_a_target_above_the_limit_would_never_be_reached_and_is_refused(tmp_path
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("port = 0", "cluster.port must be 1 to 65535, not 0"),
+        ("port = 0", "cluster.port must be 1 to 65534, not 0"),
         ("min_replicas = 0", "cluster.min_replicas must be at least 1, not 0"),
         ("min_replicas = 5", "cluster.max_replicas must be at least cluster.min_replicas = 5, not 4"),
         ("max_waiting = 0", "cluster.max_waiting must be at least 1, not 0"),
