@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 RIVA_CLIENT ?= nvidia-riva-client==2.28.0
 LIVEKIT ?= livekit-plugins-nvidia==1.8.9
 PIPECAT ?= pipecat-ai[nvidia]==1.14.0
+WYOMING ?= wyoming==1.10.2
+OPENAI ?= openai==3.54.0
 # The engines that must be able to read our bundles. kaldi-native-fbank is what sherpa-onnx computes features with.
 ONNX_ASR ?= onnx-asr==0.12.0 onnxruntime
 SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 numpy
@@ -23,6 +25,8 @@ CONVERT_STAMP := .venv-convert/.ready
 RIVA_STAMP := .venv-riva/.ready
 LIVEKIT_STAMP := .venv-livekit/.ready
 PIPECAT_STAMP := .venv-pipecat/.ready
+WYOMING_STAMP := .venv-wyoming/.ready
+OPENAI_STAMP := .venv-openai/.ready
 ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 FUZZ_STAMP := .venv-fuzz/.ready
@@ -46,7 +50,7 @@ test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the con
 	@echo "== tests: convert"
 	@.venv-convert/bin/python -m pytest $(PYTEST_FLAGS) tests/convert
 
-test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP) $(PIPECAT_STAMP)  ## Run the end-to-end tests: NVIDIA's client, LiveKit, pipecat
+test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP) $(PIPECAT_STAMP) $(WYOMING_STAMP) $(OPENAI_STAMP)  ## Run the end-to-end tests: Riva, LiveKit, pipecat, Wyoming, OpenAI
 	@echo "== tests: end to end"
 	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
 
@@ -56,7 +60,7 @@ test-pythons: python  ## Run the daemon's tests on other versions: make test-pyt
 		folder=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		test -x $$folder/bin/pip || $$python -m venv --clear $$folder || exit 1; \
 		$$folder/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1" || exit 1; \
-		$$folder/bin/pip install $(PIP_FLAGS) --editable . --group test || exit 1; \
+		$$folder/bin/pip install $(PIP_FLAGS) --editable ".[adapters]" --group test || exit 1; \
 		$$folder/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon || exit 1; \
 	done
 
@@ -119,7 +123,7 @@ $(RUN_STAMP): pyproject.toml | python
 
 $(DEV_STAMP): $(RUN_STAMP)
 	@echo "== adding the development tools to .venv (once)"
-	@.venv/bin/pip install $(PIP_FLAGS) --group dev
+	@.venv/bin/pip install $(PIP_FLAGS) --editable ".[adapters]" --group dev
 	@touch $@
 
 $(CONVERT_STAMP): pyproject.toml | python
@@ -141,6 +145,16 @@ $(LIVEKIT_STAMP): Makefile | python
 $(PIPECAT_STAMP): Makefile | python
 	$(call make_venv,.venv-pipecat)
 	@.venv-pipecat/bin/pip install $(PIP_FLAGS) "$(PIPECAT)"
+	@touch $@
+
+$(WYOMING_STAMP): Makefile | python
+	$(call make_venv,.venv-wyoming)
+	@.venv-wyoming/bin/pip install $(PIP_FLAGS) "$(WYOMING)"
+	@touch $@
+
+$(OPENAI_STAMP): Makefile | python
+	$(call make_venv,.venv-openai)
+	@.venv-openai/bin/pip install $(PIP_FLAGS) "$(OPENAI)"
 	@touch $@
 
 $(FUZZ_STAMP): pyproject.toml | python

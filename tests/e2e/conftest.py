@@ -20,7 +20,8 @@ from virtual_sound import VirtualSound, virtual_sound
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
 
-Riva = Callable[..., Any]
+Client = Callable[..., Any]
+Riva = Client
 """Runs a function of `riva_client.py` and returns what it printed."""
 
 
@@ -104,6 +105,20 @@ def livekit(livekit_python: Path) -> Agent:
 @pytest.fixture(scope="session")
 def pipecat(pipecat_python: Path) -> Agent:
     return lambda address, file: printed([pipecat_python, SUPPORT / "pipecat_client.py", address, file])
+
+
+@pytest.fixture(scope="session")
+def wyoming() -> Client:
+    """Runs a function of `wyoming_client.py` and returns what it printed."""
+    python = interpreter("wyoming package", ".venv-wyoming", "PARAKEETD_WYOMING_PYTHON")
+    return lambda way, *arguments: printed([python, SUPPORT / "wyoming_client.py", way, *arguments])
+
+
+@pytest.fixture(scope="session")
+def openai() -> Client:
+    """Runs a function of `openai_client.py` and returns what it printed."""
+    python = interpreter("openai package", ".venv-openai", "PARAKEETD_OPENAI_PYTHON")
+    return lambda way, *arguments: printed([python, SUPPORT / "openai_client.py", way, *arguments])
 
 
 @pytest.fixture
