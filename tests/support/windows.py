@@ -42,7 +42,8 @@ class Window:
         return self.text()
 
 
-def _needed(*programs: str, packages: str) -> None:
+def needed(*programs: str, packages: str) -> None:
+    """Skip where a program is not installed."""
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
         pytest.skip(f"{', '.join(missing)} missing; install it with: apt-get install {packages}")
@@ -56,10 +57,10 @@ def _python_with_tk() -> str:
     pytest.skip("no Python with Tk; install it with: apt-get install python3-tk")
 
 
-def _wait(file: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait(file: Path, process: subprocess.Popen[bytes] | None = None) -> None:
     ends = time.monotonic() + READY_SECONDS
     while not file.exists():
-        assert process.poll() is None, f"{process.args!r} ended"
+        assert process is None or process.poll() is None, f"{process.args!r} ended"
         assert time.monotonic() < ends, f"{file} did not appear"
         time.sleep(0.05)
 
@@ -74,10 +75,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def x11_window() -> Iterator[Window]:
-    """A text field of Tk's on an X server."""
-    _needed("Xvfb", "xdotool", "xmodmap", packages="xvfb xdotool x11-xserver-utils")
-    python = _python_with_tk()
+def x11() -> Iterator[tuple[dict[str, str], Path]]:
+    """An X server: the environment of its clients, and a folder for them."""
+    needed("Xvfb", packages="xvfb")
     with ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pk-x11-")))
         out, into = os.pipe()
@@ -91,7 +91,16 @@ def x11_window() -> Iterator[Window]:
         with os.fdopen(out) as said:
             display = said.readline().strip()
         assert display, "Xvfb did not start"
-        env = {"PATH": os.environ["PATH"], "HOME": str(folder), "DISPLAY": f":{display}"}
+        yield {"PATH": os.environ["PATH"], "HOME": str(folder), "DISPLAY": f":{display}"}, folder
+
+
+@contextmanager
+def x11_window() -> Iterator[Window]:
+    """A text field of Tk's on an X server."""
+    needed("xdotool", "xmodmap", packages="xdotool x11-xserver-utils")
+    python = _python_with_tk()
+    with ExitStack() as undo:
+        env, folder = undo.enter_context(x11())
         file = folder / "text"
         window = subprocess.Popen([python, SUPPORT / "text_field.py", file], env=env | {"LANG": "C.UTF-8"})
         undo.callback(_end, window)
@@ -102,27 +111,46 @@ def x11_window() -> Iterator[Window]:
 @contextmanager
 def wayland_window() -> Iterator[Window]:
     """A terminal under sway, in which `cat` writes what is typed to a file, line by line."""
-    _needed("sway", "foot", "wtype", packages="sway foot wtype")
+    needed("foot", "wtype", packages="foot wtype")
+    with sway("exec foot sh -c 'stty -echo; exec cat > {folder}/text'\n") as (env, folder):
+        _wait(folder / "text")
+        yield Window(env, folder / "text", "\n")
+
+
+@contextmanager
+def sway(configuration: str, **variables: str) -> Iterator[tuple[dict[str, str], Path]]:
+    """A desktop of sway's, and its folder.
+
+    Args:
+        configuration: `{folder}` stands for the folder.
+        variables: of the environment of what it starts.
+
+    Yields:
+        The environment of its clients, and its folder. All that it starts runs as a user of its own, if we are root.
+    """
+    needed("sway", packages="sway")
     with ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pk-way-")))
         folder.chmod(0o700)
         prefix: list[str] = []
         if os.geteuid() == 0:
             # sway does not run for root.
-            _needed("setpriv", packages="util-linux")
+            needed("setpriv", packages="util-linux")
             os.chown(folder, NOBODY, NOBODY)
             prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        file = folder / "text"
-        config = folder / "config"
-        config.write_text(f"exec foot sh -c 'stty -echo; exec cat > {file}'\n")
+        config, ready = folder / "config", folder / "ready"
+        config.write_text(f"{configuration.replace('{folder}', str(folder))}\nexec touch {ready}\n")
         config.chmod(0o644)
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         headless = {"WLR_BACKENDS": "headless", "WLR_RENDERER": "pixman", "WLR_LIBINPUT_NO_DEVICES": "1"}
         log = undo.enter_context((folder / "log").open("wb"))
-        sway = subprocess.Popen(
-            [*prefix, "sway", "-c", config], env=env | headless | {"LANG": "C.UTF-8"}, stdout=log, stderr=log
+        process = subprocess.Popen(
+            [*prefix, "sway", "-c", config],
+            env=env | headless | {"LANG": "C.UTF-8"} | variables,
+            stdout=log,
+            stderr=log,
         )
-        undo.callback(_end, sway)
-        _wait(file, sway)
+        undo.callback(_end, process)
+        _wait(ready, process)
         display = next(path.name for path in folder.glob("wayland-*") if path.suffix != ".lock")
-        yield Window(env | {"WAYLAND_DISPLAY": display}, file, "\n")
+        yield env | {"WAYLAND_DISPLAY": display}, folder
