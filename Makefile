@@ -30,9 +30,10 @@ OPENAI_STAMP := .venv-openai/.ready
 ONNX_ASR_STAMP := .venv-onnx-asr/.ready
 SHERPA_STAMP := .venv-sherpa/.ready
 FUZZ_STAMP := .venv-fuzz/.ready
+CLUSTER_STAMP := .venv-cluster/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size peers streams fuzz lint format proto-check clean python
+.PHONY: help demo test test-daemon test-convert test-e2e test-pythons isolated size peers streams fuzz test-cluster lint format proto-check clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -80,6 +81,9 @@ streams: $(DEV_STAMP) $(CONVERT_STAMP) $(SHERPA_STAMP)  ## Measure latency under
 
 fuzz: $(DEV_STAMP) $(FUZZ_STAMP)  ## Feed all that reads with 20,000 damaged inputs, then let a coverage-guided fuzzer look for more
 	@.venv/bin/python tests/bench/fuzz.py --guided 60
+
+test-cluster: $(CLUSTER_STAMP) $(RIVA_STAMP)  ## Deploy to a Ray cluster of three nodes on this machine, lose one, measure (nine minutes)
+	@.venv-cluster/bin/python tests/bench/cluster.py
 
 lint: $(DEV_STAMP)  ## Check formatting, style, types and who imports whom
 	.venv/bin/ruff format --check .
@@ -160,6 +164,11 @@ $(OPENAI_STAMP): Makefile | python
 $(FUZZ_STAMP): pyproject.toml | python
 	$(call make_venv,.venv-fuzz)
 	@.venv-fuzz/bin/pip install $(PIP_FLAGS) --editable . "$(ATHERIS)"
+	@touch $@
+
+$(CLUSTER_STAMP): pyproject.toml | python
+	$(call make_venv,.venv-cluster)
+	@.venv-cluster/bin/pip install $(PIP_FLAGS) --editable ".[cluster]" --group test
 	@touch $@
 
 $(ONNX_ASR_STAMP): Makefile | python

@@ -1,6 +1,6 @@
 """The service on a Ray cluster of three nodes on this machine: text, spread, a lost node, draining, and what it costs.
 
-    make bench-cluster
+    make test-cluster
     .venv-cluster/bin/python tests/bench/cluster.py [--parts text,spread,lost,drain,cost] [--streams 30] [--results]
 
 Parts: `text`: NVIDIA's own client, unmodified, gets the same from the cluster as from a single daemon. `spread`: where

@@ -165,8 +165,8 @@ class LedgerKeeper:
 
 
 async def _received(requests: Any) -> AsyncIterator[bytes]:
-    """A stream's messages, of which several came together. One whose client has gone is cancelled: its end is not that of
-    the speech."""
+    """A stream's messages, of which several came together. One whose client has gone is cancelled: its end is not that
+    of the speech."""
     try:
         async for group in requests:
             for request in group:
