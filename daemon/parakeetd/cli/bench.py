@@ -14,9 +14,9 @@ from typing import Any, cast
 import click
 
 from parakeetd.cli import options
+from parakeetd.cli.output import write_atomically
 from parakeetd.cli.progress import work_bar
 from parakeetd.cli.tables import aligned, by_length
-from parakeetd.cli.transcribe import write_atomically
 from parakeetd.config import DeviceChoice, DeviceSettings, Paths, default_model, read_config
 from parakeetd.engines import recognizers
 from parakeetd.errors import InputError

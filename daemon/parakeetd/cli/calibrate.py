@@ -15,9 +15,9 @@ from typing import cast
 import click
 
 from parakeetd.cli import options
+from parakeetd.cli.output import write_atomically
 from parakeetd.cli.progress import work_bar
 from parakeetd.cli.tables import by_length
-from parakeetd.cli.transcribe import write_atomically
 from parakeetd.config import DeviceChoice, Paths, default_model, read_config
 from parakeetd.engines import recognizers
 from parakeetd.errors import CalibrationError, InputError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,12 +45,7 @@ SECONDS = click.option(
     help="About how long to measure; below 20 s, fewer lengths and batches are.",
 )
 
-SERVER = (
-    click.option(
-        "--server",
-        metavar="ADDR",
-        help="HOST:PORT or unix:PATH of a daemon that runs already.",
-    ),
+REACH = (
     click.option(
         "--ca",
         metavar="FILE",
@@ -69,7 +64,13 @@ SERVER = (
     ),
     click.option("--key", metavar="FILE", type=PATH, help="Its key."),
 )
-"""How to reach another daemon; `rpc.reach.read_reach` reads what the files hold."""
+"""How to get in at another daemon; `rpc.reach.read_reach` reads what the files hold."""
+
+SERVER = (
+    click.option("--server", metavar="ADDR", help="HOST:PORT or unix:PATH of a daemon that runs already."),
+    *REACH,
+)
+"""The same, and where it is."""
 
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -77,6 +78,15 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 def server(command: Command) -> Command:
     """Give a command the options of `SERVER`."""
-    for option in reversed(SERVER):
+    return _with(command, SERVER)
+
+
+def reach(command: Command) -> Command:
+    """Give a command the options of `REACH`."""
+    return _with(command, REACH)
+
+
+def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

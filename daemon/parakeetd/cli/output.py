@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from parakeetd.errors import InputError
 from parakeetd.library import Transcription
 from parakeetd.session import Result
 from parakeetd.text.subtitles import srt, vtt
@@ -22,7 +26,8 @@ def as_json(file: str, transcription: Transcription) -> str:
 def json_object(file: str, transcription: Transcription) -> dict[str, Any]:
     """The object of `--format json`. Times are seconds from the beginning of the file."""
     return {
-        "file": file,
+        # A name need not be text; what is no UTF-8 in it stands there as its escapes.
+        "file": os.fsencode(file).decode(errors="backslashreplace"),
         "text": transcription.text,
         "model": transcription.model,
         "audio_seconds": round(transcription.audio_seconds, 3),
@@ -38,6 +43,9 @@ def as_srt(file: str, transcription: Transcription) -> str:
 def as_vtt(file: str, transcription: Transcription) -> str:
     return vtt(segment.transcript for segment in transcription.segments)
 
+
+SUFFIX = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
+"""Of the files that results are written to."""
 
 FORMATS: Mapping[str, Callable[[str, Transcription], str]] = {
     "text": as_text,
@@ -64,3 +72,28 @@ def _segment(segment: Result) -> dict[str, Any]:
             for word in segment.transcript.words
         ],
     }
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        InputError: it cannot be written; the message names it.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=".parakeetd-", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                # The temporary file is private to the user; the result gets what any new file gets.
+                os.umask(mask := os.umask(0))
+                os.fchmod(file.fileno(), 0o666 & ~mask)
+                Path(file.name).replace(target)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}") from error

@@ -1,12 +1,10 @@
-"""`parakeetd transcribe`: files to text."""
+"""`parakeetd transcribe`: files to text, here or (`bulk`) elsewhere."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -14,20 +12,24 @@ from typing import cast
 import click
 
 from parakeetd.cli import options
-from parakeetd.cli.output import FORMATS
+from parakeetd.cli.output import FORMATS, SUFFIX, write_atomically
 from parakeetd.cli.progress import progress_bar
 from parakeetd.config import DeviceChoice, Paths, TextSettings, read_config
 from parakeetd.errors import ConfigError, InputError, ParakeetError, PhraseError
 from parakeetd.library import load
-from parakeetd.model.decoding import DECODERS, Decoder
-from parakeetd.model.phrases import parse_boost, read_boost_file
+from parakeetd.model.decoding import DECODERS, DecodeOptions, Decoder
+from parakeetd.model.phrases import parse_boost, read_boost_file, read_boosts
 from parakeetd.vad import ConfirmerName, DetectorName
 
 log = logging.getLogger(__name__)
 
-SUFFIX = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
-
 STDIN = Path("-")
+
+_CLUSTER_ONLY = frozenset(
+    ("jobs", "force", "retry_seconds", "ca", "token_file", "server_name", "certificate", "key")
+)
+_HERE_ONLY = frozenset(("models", "device", "vad", "confirm", "config_file"))
+"""There it is as the servers are configured."""
 
 
 @click.command("transcribe")
@@ -110,7 +112,34 @@ STDIN = Path("-")
     type=options.PATH,
     help="Write DIR/talk.txt (.json, .srt, .vtt) for talk.flac, instead of printing.",
 )
+@click.option(
+    "--cluster",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Have the files recognised elsewhere: HOST:PORT or unix:PATH of a daemon, of several behind one address, or "
+    "of anything that speaks Riva's gRPC. May be given several times. FILE may then be a folder.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1000),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="With --cluster: files under way at once.",
+)
+@click.option("--force", is_flag=True, help="With --cluster: also files that have a result.")
+@click.option(
+    "--retry-seconds",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    metavar="N",
+    help="With --cluster: try a file again for this long while nobody is there, or has room for it.",
+)
+@options.reach
+@click.pass_context
 def command(
+    ctx: click.Context,
     files: Sequence[Path],
     model: str | None,
     models: Path | None,
@@ -127,11 +156,24 @@ def command(
     config_file: Path | None,
     form: str,
     output: Path | None,
+    cluster: Sequence[str],
+    jobs: int,
+    force: bool,
+    retry_seconds: float,
+    ca: Path | None,
+    token_file: Path | None,
+    server_name: str,
+    certificate: Path | None,
+    key: Path | None,
 ) -> None:
     """Recognise the speech in audio files: WAV, FLAC, OGG, MP3, AIFF; any rate; up to 8 channels. - is stdin.
 
     Results come in the order of the files. A file that cannot be read is reported and the others are still
     transcribed; the exit code is then 2.
+
+    With --cluster other machines do the work: folders are searched for audio, and the result of each file is written to
+    --output as soon as it is whole. The same command goes on where the last one stopped. What failed is listed at the
+    end; the exit code is then 1.
 
     \b
     Examples:
@@ -139,12 +181,31 @@ def command(
       parakeetd transcribe --format srt --output subtitles/ *.mp3
       parakeetd transcribe --format json call.wav | jq .text
       parakeetd transcribe --commands --language en letter.wav
+      parakeetd transcribe --cluster speech.example.org:50051 --jobs 32 recordings/ --output texts/
       ffmpeg -i film.mkv -f wav - | parakeetd transcribe -
     """
+    if given := _given(ctx, _HERE_ONLY if cluster else _CLUSTER_ONLY):
+        raise InputError(f"{given} {'does not go with' if cluster else 'needs'} --cluster")
+    phrases = [*map(parse_boost, boosts), *(read_boost_file(boost_file) if boost_file else ())]
+    if cluster:
+        from parakeetd.cli.bulk import transcribe_elsewhere
+        from parakeetd.cli.bulk.run import Service
+        from parakeetd.rpc.offload import Wishes
+        from parakeetd.rpc.reach import read_reach
+
+        decode = DecodeOptions(cast(Decoder, decoder), read_boosts(phrases), language)
+        service = Service(
+            cluster,
+            read_reach(ca, token_file, server_name, certificate, key),
+            Wishes(model or "", decode, punctuation, profanity_filter, commands),
+            jobs,
+            retry_seconds,
+        )
+        transcribe_elsewhere(service, files, output, form, again=force)
+        return
     if STDIN in files and sys.stdin.isatty():
         raise InputError("-: stdin is a terminal; pipe audio into it, or name a file")
     targets = _targets(files, output, SUFFIX[form])
-    phrases = [*map(parse_boost, boosts), *(read_boost_file(boost_file) if boost_file else ())]
     # Nothing else of the configuration matters here: a mistake in it must not keep files from being read.
     tables = _text_tables(config_file) if config_file or commands or profanity_filter else TextSettings()
     sources = [Path("/dev/stdin") if file == STDIN else file for file in files]
@@ -190,6 +251,15 @@ def command(
         raise click.exceptions.Exit(max(error.exit_code for error in failed))
 
 
+def _given(ctx: click.Context, names: Collection[str]) -> str:
+    """The first of these parameters that is on the command line, as it is written there; empty for none."""
+    for parameter in ctx.command.params:
+        named = parameter.name in names
+        if named and ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
+            return parameter.opts[0]
+    return ""
+
+
 def _text_tables(config_file: Path | None) -> TextSettings:
     """Where the configuration says that commands and listed words are."""
     return read_config(config_file, Paths.from_environment()).text
@@ -209,28 +279,3 @@ def _targets(files: Sequence[Path], output: Path | None, suffix: str) -> list[Pa
     except OSError as error:
         raise InputError(f"cannot make the output folder {output}: {error.strerror}") from error
     return list(targets)
-
-
-def write_atomically(target: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        InputError: it cannot be written; the message names it.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=".parakeetd-", delete=False
-        ) as file:
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                # The temporary file is private to the user; the result gets what any new file gets.
-                os.umask(mask := os.umask(0))
-                os.fchmod(file.fileno(), 0o666 & ~mask)
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
@@ -18,7 +19,8 @@ class Result:
     start: float
     end: float
     transcript: Transcript
-    device: Device
+    device: Device | Literal["remote"]
+    """`remote`: one of another machine's, which does not tell."""
     is_final: bool = True
     stability: float = 1.0
     """Share of the words, from the first on, that later interims will not take back; 1 for finals, and for a first

@@ -13,7 +13,7 @@ import soundfile
 
 from clips import Clip
 from commands import Command, run
-from parakeetd.cli import transcribe
+from parakeetd.cli import output
 from wavs import chunk, fmt, wav
 
 THREE = ("digits", "telephone", "stereo")
@@ -131,7 +131,7 @@ def umask() -> Iterator[int]:
 
 
 def test_a_new_file_has_the_mode_that_the_user_wants(tmp_path: Path, umask: int) -> None:
-    transcribe.write_atomically(tmp_path / "talk.txt", "hello\n")
+    output.write_atomically(tmp_path / "talk.txt", "hello\n")
     assert stat.S_IMODE((tmp_path / "talk.txt").stat().st_mode) == 0o666 & ~umask
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_there_is_replaced_whole(tmp_path: Path) -> None:
     target = tmp_path / "talk.txt"
     target.write_text("old and longer\n")
     with target.open() as reader:
-        transcribe.write_atomically(target, "new\n")
+        output.write_atomically(target, "new\n")
         # Whoever had it open goes on reading the old one: it was replaced, not written over.
         assert reader.read() == "old and longer\n"
     assert target.read_text() == "new\n"
