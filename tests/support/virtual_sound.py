@@ -84,13 +84,17 @@ class VirtualSound:
             _end(microphone.hum)
         self.microphones.clear()
 
-    def plug(self, name: str) -> Microphone:
-        """A new microphone."""
+    def plug(self, name: str, title: str = "") -> Microphone:
+        """A new microphone.
+
+        Args:
+            title: its name for people.
+        """
         form = f"rate={SAMPLE_RATE} channels=1 format=s16le"
         self.control("load-module", "module-null-sink", f"sink_name={name}-speaker", *form.split())
         module = self.control(
             "load-module", "module-remap-source", f"source_name={name}", f"master={name}-speaker.monitor",
-            f"source_properties=device.description={name}-for-tests",
+            f"source_properties=\"device.description='{title or f'{name}-for-tests'}'\"",
         )  # fmt: skip
         hum = subprocess.Popen(
             ["pacat", "--playback", *FORM, "--latency-msec=20", f"--device={name}-speaker", "/dev/zero"],
