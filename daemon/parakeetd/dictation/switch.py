@@ -18,6 +18,7 @@ from parakeetd.audio.sources.microphone import Gap, Listening, Microphone
 from parakeetd.dictation.events import Event, Final, Interim, Loudness, State, state_of
 from parakeetd.dictation.watchers import Watcher, Watchers
 from parakeetd.errors import Closed, MicrophoneError, ParakeetError
+from parakeetd.logs import stream_id
 from parakeetd.session import Result, Sessions
 from parakeetd.text import HouseStyle, Pen
 
@@ -42,8 +43,8 @@ class _Session:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the microphone has delivered, or there is none."""
     stopping: bool = False
-    written: bool = False
-    """Whether it has had a final."""
+    finals: int = 0
+    """Told so far."""
     samples: int = 0
     """Recorded so far."""
     interim: str = ""
@@ -214,22 +215,34 @@ class Dictation:
         return session
 
     async def _run(self, session: _Session, listening: Listening) -> None:
-        problem = ""
-        try:
-            problem = await self._listen(session, listening)
-            listening.close()
-            if session.before is not None:
-                # Whoever stops this session, or starts the next one, counts on all text before it.
-                session.stopping = True
-                self._say_state()
-                await session.its_turn()
-        finally:
-            listening.close()
-            self._finishing.discard(session)
-            self._withdraw(session)
-            if self._current is session:
-                self._current = None
-                self._say(replace(self._state, phase="idle", problem=problem))
+        problem, ended = "", "cancelled"
+        with stream_id():
+            try:
+                problem = await self._listen(session, listening)
+                ended = "broken off" if problem else "ended"
+                listening.close()
+                if session.before is not None:
+                    # Whoever stops this session, or starts the next one, counts on all text before it.
+                    session.stopping = True
+                    self._say_state()
+                    await session.its_turn()
+            finally:
+                listening.close()
+                self._finishing.discard(session)
+                self._withdraw(session)
+                seconds = session.samples / SAMPLE_RATE
+                source = session.standing.source
+                device = source.name if source else "no microphone"
+                _log.info(
+                    "dictation from %s: %s after %.1f s of audio, finals: %d",
+                    device,
+                    ended,
+                    seconds,
+                    session.finals,
+                )
+                if self._current is session:
+                    self._current = None
+                    self._say(replace(self._state, phase="idle", problem=problem))
 
     async def _listen(self, session: _Session, listening: Listening) -> str:
         """Recognise all that is said; why it ended early, for people, or nothing."""
@@ -266,8 +279,8 @@ class Dictation:
             return
         session.interim = ""
         # With commands the pen puts the space that is due.
-        added = text if session.pen.spaces or not session.written else f" {text}"
-        session.written = True
+        added = text if session.pen.spaces or not session.finals else f" {text}"
+        session.finals += 1
         start, end = offset + result.start, offset + result.end
         self._watchers.tell(Final(session.number, text.strip(" "), added, start, end))
 

@@ -5,6 +5,8 @@ The engine answers each segment with its length."""
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -18,6 +20,7 @@ from fake_sound import HEADSET, MIC, MONITOR, FakeSoundServer
 from parakeetd.audio.sources.microphone import Microphone
 from parakeetd.dictation import Dictation, Event, Final, Interim, Loudness, Microphones, State, Watcher
 from parakeetd.errors import Closed, MicrophoneError
+from parakeetd.logs import StreamNoted
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
@@ -255,3 +258,21 @@ async def test_a_watcher_that_comes_late_sees_how_it_stands() -> None:
     assert state.phase == "listening"
     assert isinstance(interim, Interim)
     assert interim.text
+
+
+async def test_each_session_has_a_name_in_the_log_and_a_line_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.handler.addFilter(StreamNoted())
+    with caplog.at_level(logging.INFO, "parakeetd.dictation.switch"):
+        async with room() as place:
+            await started(place, seconds=1.5)
+            await place.dictation.stop()
+            await started(place, 1)
+            await place.dictation.cancel()
+    first, second = ((record.getMessage(), vars(record)["stream"]) for record in caplog.records)
+    assert first[0] == "dictation from mic: ended after 1.5 s of audio, finals: 1"
+    assert second[0] == "dictation from mic: cancelled after 1.0 s of audio, finals: 0"
+    assert re.fullmatch("[0-9a-f]{8}", first[1])
+    assert re.fullmatch("[0-9a-f]{8}", second[1])
+    assert first[1] != second[1]
