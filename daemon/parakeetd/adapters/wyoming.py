@@ -73,13 +73,14 @@ class WyomingAdapter:
         # asyncio makes a task of this one, but does not say which.
         task = asyncio.create_task(talk.run(), name="parakeetd-wyoming")
         self._talks[task] = talk
-        lost = asyncio.create_task(_closed(writer))
-        # Who is gone is not worked for, whatever is being done.
-        lost.add_done_callback(lambda _: task.cancel())
+        left = asyncio.create_task(reader.left.wait())
         try:
-            await asyncio.wait({task})
+            # Who has left is not worked for, whatever is being done.
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            left.cancel()
             task.cancel()
+            await asyncio.wait({task})
             del self._talks[task]
             writer.close()
 
@@ -109,12 +110,3 @@ def _model(served: ServedModel) -> AsrModel:
         version=None,
         languages=list(served.languages),
     )
-
-
-async def _closed(writer: asyncio.StreamWriter) -> None:
-    """Returns when the connection is gone."""
-    try:
-        await writer.wait_closed()
-    except OSError:
-        # How it went is all the same.
-        return

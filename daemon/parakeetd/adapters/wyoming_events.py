@@ -31,6 +31,8 @@ class EventReader(asyncio.StreamReader):
         super().__init__(limit=HEADER_BYTES)
         self.most = HEADER_BYTES
         """Bytes that a part of an event may have."""
+        self.left = asyncio.Event()
+        """Set when the client has closed its side, or is gone: an answer would not be read."""
 
     async def next(self) -> Event | None:
         """The next event; None when the client has left, or will send no more.
@@ -55,6 +57,14 @@ class EventReader(asyncio.StreamReader):
             raise _no_event()
         return event
 
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self.left.set()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self.left.set()
+
     async def readline(self) -> bytes:
         try:
             return await super().readline()
@@ -63,8 +73,8 @@ class EventReader(asyncio.StreamReader):
 
     async def readexactly(self, n: int) -> bytes:
         if n > self.most:
-            when = "" if self.most > HEADER_BYTES else ", before audio-start"
-            raise TooLong(f"a part of an event has {n} bytes; the most{when}, is {self.most}")
+            when = "" if self.most > HEADER_BYTES else " before audio-start"
+            raise TooLong(f"a part of an event has {n} bytes; the most{when} is {self.most}")
         return await super().readexactly(n)
 
 

@@ -61,13 +61,11 @@ class Talk:
         self._house = house
         self._info = info
         self._client = client_of(writer.transport)
-        self._task: asyncio.Task[None] | None = None
         self.busy = False
         """Whether a stream is being recognised."""
 
     async def run(self) -> None:
-        """Until the client leaves, or is told of an error."""
-        self._task = asyncio.current_task()
+        """Until the client is told of an error. Who runs it cancels it when the client leaves."""
         try:
             await self._requests()
         except ParakeetError as error:
@@ -156,9 +154,7 @@ class Talk:
                 chunk = parsed(AudioChunk, event)
                 check_same(chunk, form)
                 yield chunk
-        # It has left before it had said all: whatever is recognised of it is for nobody.
-        if self._task is not None:
-            self._task.cancel()
+        # It has left before it had said all. Nothing is committed: whoever runs this is about to end it.
         await asyncio.get_running_loop().create_future()
 
     async def _write(self, what: Eventable) -> None:
