@@ -60,6 +60,7 @@ def _summary(done: int, bulk: Bulk, total: int) -> str:
     parts += [f"{done} were done before"] if done else []
     parts += [f"{len(bulk.failed)} failed"] if bulk.failed else []
     parts += [f"{left} left"] if left else []
+    parts += [f"{bulk.again} calls were made again"] if bulk.again else []
     return f"{total} files: {', '.join(parts)}"
 
 

@@ -67,6 +67,8 @@ class Bulk:
     told: Callable[[int], None]
     """Told how many files are behind us, whenever one more is."""
     written: int = 0
+    again: int = 0
+    """Calls that were made once more."""
     failed: list[ParakeetError] = field(default_factory=list)
     ended: ParakeetError | None = None
     """Why the run ended before its files did."""
@@ -133,6 +135,7 @@ class Bulk:
                 return answered
             finally:
                 places.give_back(number, time.monotonic(), failed=failed)
+            self.again += 1
             await asyncio.sleep(pause_seconds(tries.failures, random.random()))
 
     def _write(self, item: Item, answered: Offloaded) -> None:
