@@ -13,6 +13,15 @@ DAEMON = ROOT / "daemon" / "parakeetd"
 RAY = tuple(f"parakeetd.cluster.{name}" for name in ("counts", "remote", "replica", "router"))
 """Modules that are for who has the extra [cluster]."""
 
+ADAPTERS = tuple(
+    f"parakeetd.adapters.{name}"
+    for name in ("form", "openai", "web", "wyoming", "wyoming_events", "wyoming_talk")
+)
+"""Modules that are for who has the extra [adapters]."""
+
+OPTIONAL = ("ray", "aiohttp", "wyoming")
+"""Libraries of extras that only some modules know."""
+
 CONVERSION = ("torch", "nemo", "onnx", "onnxscript", "parakeetd_convert")
 
 
@@ -35,16 +44,16 @@ def test_the_python_interface_loads_no_conversion_library() -> None:
     assert loaded.isdisjoint(CONVERSION)
 
 
-def test_every_module_of_the_daemon_imports_without_the_conversion_libraries_or_ray() -> None:
+def test_every_module_of_the_daemon_imports_without_the_libraries_of_extras() -> None:
     modules = [
         ".".join(path.relative_to(DAEMON.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted(DAEMON.rglob("*.py"))
         if path.stem != "__main__"
     ]
-    assert {"parakeetd.cli", *RAY} <= set(modules)
-    modules = [module for module in modules if module not in RAY]
+    assert {"parakeetd.cli", *RAY, *ADAPTERS} <= set(modules)
+    modules = [module for module in modules if module not in (*RAY, *ADAPTERS)]
     # None in sys.modules makes an import fail, as where the extra is not installed.
-    block = f"import importlib, sys\nsys.modules.update(dict.fromkeys({(*CONVERSION, 'ray')!r}))\n"
+    block = f"import importlib, sys\nsys.modules.update(dict.fromkeys({(*CONVERSION, *OPTIONAL)!r}))\n"
     loaded = loaded_by(block + f"for name in {modules!r}: importlib.import_module(name)")
     assert {"parakeetd", "parakeetd_proto"} <= loaded
 
@@ -52,3 +61,7 @@ def test_every_module_of_the_daemon_imports_without_the_conversion_libraries_or_
 def test_the_conversion_command_is_found_without_its_libraries() -> None:
     block = "import sys\nsys.modules.update(dict.fromkeys(('torch', 'nemo', 'onnx', 'onnxscript')))\n"
     assert "parakeetd_convert" in loaded_by(block + "import parakeetd_convert.cli")
+
+
+def test_the_daemons_command_loads_no_library_of_an_adapter() -> None:
+    assert loaded_by("import parakeetd.cli.serve").isdisjoint({"aiohttp", "wyoming"})

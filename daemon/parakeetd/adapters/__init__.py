@@ -3,6 +3,6 @@ only what is switched on is loaded, with its library."""
 
 from __future__ import annotations
 
-from parakeetd.adapters.service import Adapters, check_adapters
+from parakeetd.adapters.service import LIBRARIES, Adapters, check_adapters, without_library
 
-__all__ = ["Adapters", "check_adapters"]
+__all__ = ["LIBRARIES", "Adapters", "check_adapters", "without_library"]

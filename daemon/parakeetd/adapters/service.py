@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from parakeetd.entrance.access import Access, check_exposure, exposed
@@ -16,7 +17,8 @@ from parakeetd.text import HouseStyle
 
 _log = logging.getLogger(__name__)
 
-_LIBRARIES: Final = ("aiohttp", "wyoming")
+LIBRARIES: Final = {"wyoming": "wyoming", "openai": "aiohttp"}
+"""What each is built on."""
 
 
 class Adapter(Protocol):
@@ -64,25 +66,14 @@ class Adapters:
         self._adapters: list[Adapter] = []
         self.addresses: tuple[str, ...] = ()
         """Where they listen, each with its name, for people. Empty before the start."""
-        try:
-            if wyoming:
+        if wyoming:
+            with _libraries("wyoming"):
                 from parakeetd.adapters.wyoming import WyomingAdapter
-
-                self._adapters.append(WyomingAdapter(sessions, house, parse_address(wyoming), access, limits))
-            if openai:
+            self._adapters.append(WyomingAdapter(sessions, house, parse_address(wyoming), access, limits))
+        if openai:
+            with _libraries("openai"):
                 from parakeetd.adapters.openai import OpenAIAdapter
-
-                self._adapters.append(OpenAIAdapter(sessions, house, parse_address(openai), access, limits))
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing not in _LIBRARIES:
-                raise
-            switched = " and ".join(
-                f"adapters.{key}" for key, on in (("wyoming", wyoming), ("openai", openai)) if on
-            )
-            raise ConfigError(
-                f"{switched} needs the library {missing}; install it with: pip install 'parakeetd[adapters]'"
-            ) from error
+            self._adapters.append(OpenAIAdapter(sessions, house, parse_address(openai), access, limits))
 
     def use_house(self, house: HouseStyle) -> None:
         """Write the text of new streams by this."""
@@ -123,6 +114,25 @@ def check_adapters(wyoming: str, openai: str, access: Access) -> None:
                 "the Wyoming protocol knows neither passwords nor encryption; name an address of this machine, or pass "
                 "--insecure-remote if the network keeps them out"
             )
+
+
+def without_library(key: str) -> str:
+    """What is said where the library of an adapter is missing."""
+    return f"adapters.{key} needs the library {LIBRARIES[key]}; install it with: pip install 'parakeetd[adapters]'"
+
+
+@contextmanager
+def _libraries(key: str) -> Iterator[None]:
+    """
+    Raises:
+        ConfigError: the library of this adapter is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != LIBRARIES[key]:
+            raise
+        raise ConfigError(without_library(key)) from error
 
 
 def _parsed(key: str, text: str) -> Iterator[Address]:

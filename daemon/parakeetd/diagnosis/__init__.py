@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parakeetd import __version__
 from parakeetd.config import Config, DeviceSettings, Paths, read_config
+from parakeetd.diagnosis.adapters import adapter_checks
 from parakeetd.diagnosis.addresses import address_check
 from parakeetd.diagnosis.calibration import calibration_checks
 from parakeetd.diagnosis.check import Check
@@ -53,6 +54,7 @@ def diagnose(paths: Paths, config_file: Path | None, models: Path | None) -> Ite
     addresses = config.server.listen or paths.default_listen
     for address in addresses:
         yield address_check(address, config.access)
+    yield from adapter_checks(config.adapters, config.access)
     yield from daemon_checks(next((address for address in addresses if address.startswith("unix:")), None))
     if paths.socket is None and not config.server.listen:
         finding = "$XDG_RUNTIME_DIR is not set, so there is none by default; name one with --listen unix:PATH"

@@ -37,7 +37,7 @@ def address_check(text: str, access: Access = NOBODY_ELSE) -> Check:
     try:
         address = parse_address(text)
         check_exposure([address], access)
-        if _accepts(address):
+        if accepts(address):
             return _neighbour(subject, address, access)
         if isinstance(address, TcpAddress):
             make_free(address)
@@ -79,7 +79,7 @@ def _connected(address: Address) -> socket.socket:
     return connection
 
 
-def _accepts(address: Address) -> bool:
+def accepts(address: Address) -> bool:
     """Whether a connection to this address is taken."""
     try:
         _connected(address).close()
