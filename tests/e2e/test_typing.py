@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from parakeetd.audio.sources.file import read_audio
 from parakeetd.keyboard import Session, Typist, ways_of
 from parakeetd.keyboard.choice import applied
 from virtual_sound import virtual_sound
-from windows import Window, wayland_window, x11_window
+from windows import Window, needed, sway, wayland_window, x11, x11_window
 
 FINALS = (
     "Grüße aus Århus, ça va? Le cœur naïf: déjà vu.",
@@ -64,6 +65,50 @@ async def test_a_text_arrives_exactly_and_in_order(
             wanted += window.ends
     assert await asyncio.to_thread(window.wait_for, wanted) == wanted
     await typist.close()
+
+
+@pytest.mark.parametrize(
+    ("desktop_of", "kind", "paste"),
+    [
+        (x11, Session(x11=True), ("xclip", "-o", "-selection", "clipboard")),
+        (partial(sway, ""), Session(wayland=True), ("wl-paste", "--no-newline")),
+    ],
+    ids=["xclip", "wl-copy"],
+)
+async def test_a_text_for_the_clipboard_can_be_pasted_exactly(
+    desktop_of: Callable[[], AbstractContextManager[tuple[dict[str, str], Path]]],
+    kind: Session,
+    paste: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed(paste[0], packages="xclip wl-clipboard")
+    with desktop_of() as (env, _):
+        for key, value in env.items():
+            monkeypatch.setenv(key, value)
+        typist = Typist(ways_of(kind, ("clipboard",)), pytest.fail)
+        await typist.begin()
+        typist.fresh()
+        wanted = ""
+        for final in FINALS:
+            await typist.type(final)
+            wanted = applied(wanted, final)
+            assert await _pasted(paste, wanted) == wanted
+        typist.fresh()
+        await typist.type("another session")
+        assert await _pasted(paste, "another session") == "another session"
+        await typist.close()
+
+
+async def _pasted(command: tuple[str, ...], wanted: str) -> str:
+    """What is in the clipboard, once it is this: xclip takes it over when it has been left in the background."""
+    text = ""
+    for _ in range(100):
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        text = (await process.communicate())[0].decode()
+        if text == wanted:
+            break
+        await asyncio.sleep(0.05)
+    return text
 
 
 def test_what_is_said_is_typed(clips: dict[str, Clip], transcribed: dict[str, Any], tmp_path: Path) -> None:

@@ -95,7 +95,18 @@ class Ydotool:
 
     name: Final[WayName] = "ydotool"
 
+    def __init__(self) -> None:
+        self._backspace: tuple[str, ...] = ("14:1", "14:0")
+
     async def check(self) -> None:
+        try:
+            told = await run("ydotool", "help")
+        except TypingError as error:
+            told = str(error)
+        # Before 1.0, which Debian 12 and Ubuntu still have, keys have names: it would type a 1 for each number. Those
+        # versions had a recorder.
+        if "recorder" in told:
+            self._backspace = ("backspace",)
         await run("ydotool", "type", "")
 
     async def type(self, added: str) -> None:
@@ -103,7 +114,7 @@ class Ydotool:
             raise TypingError("ydotool types the signs of a US keyboard only")
         for backspaces, text in strokes(added):
             if backspaces:
-                await run("ydotool", "key", *(["14:1", "14:0"] * backspaces))
+                await run("ydotool", "key", *(self._backspace * backspaces))
             else:
                 await run("ydotool", "type", "--", text)
 
