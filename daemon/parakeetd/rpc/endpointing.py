@@ -128,7 +128,8 @@ def _share(value: float) -> float | None:
 def _early_end(value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isdecimal() or int(value) > STOP_MS[1]:
+    # Python reads no number of thousands of digits.
+    if not value.isdecimal() or len(value) > 100 or int(value) > STOP_MS[1]:
         raise InputError(
             f'custom_configuration["{EARLY_END_KEY}"] must be milliseconds from 0 (never) to {STOP_MS[1]}, '
             f"not {value!r}"

@@ -46,10 +46,18 @@ _CODES: Final[dict[type[BaseException], grpc.StatusCode]] = {
 UNEXPECTED: Final = "an unexpected error in the daemon; its log has the details"
 
 
+_LONGEST: Final = 1000
+"""Characters of a message. It may quote what a client sent, and clients do not take more than 8 KiB of status."""
+
+
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The code of the nearest mapped base of an error's class; INTERNAL when there is none."""
     mapped = (_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
     return next(mapped, grpc.StatusCode.INTERNAL)
+
+
+def _fitting(message: str) -> str:
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
 
 
 class ErrorsAnswered:
@@ -81,7 +89,7 @@ class ErrorsAnswered:
                 _log.debug("%s from %s: %s", self._method, peer, error)
             else:
                 _log.info("%s from %s: %s: %s", self._method, peer, code.name, error)
-            await self._context.abort(code, str(error))
+            await self._context.abort(code, _fitting(str(error)))
         elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             _log.error("%s from %s failed", self._method, self._context.peer(), exc_info=error)
             await self._context.abort(grpc.StatusCode.INTERNAL, UNEXPECTED)

@@ -54,6 +54,15 @@ async def serves_others(client: Client) -> bool:
     return await client.text(speech(0.5)) == "500ms"
 
 
+async def test_a_value_that_is_longer_than_any_answer_is_refused_as_what_it_is(serving: Serving) -> None:
+    config = pcm(custom_configuration={"early_end_ms": "x" * 1_000_000})
+    async with serving() as daemon:
+        code, message = await daemon.client.refusal(opening(config))
+        assert await serves_others(daemon.client)
+    assert code is INVALID
+    assert 'custom_configuration["early_end_ms"] must be milliseconds' in message
+
+
 @pytest.mark.parametrize("case", BAD_AUDIO)
 async def test_a_stream_of_bad_audio_is_named_in_the_error(serving: Serving, case: str) -> None:
     config, data, expected = BAD_AUDIO[case]

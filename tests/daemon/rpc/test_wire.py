@@ -80,7 +80,7 @@ def test_a_first_pass_or_an_early_end_that_would_come_no_sooner_than_the_end_is_
     assert (applied.eou_silence_ms, applied.early_end_ms) == (0, 0)
 
 
-@pytest.mark.parametrize("wrong", ["soon", "-5", "1.5", "99999"])
+@pytest.mark.parametrize("wrong", ["soon", "-5", "1.5", "99999", "9" * 5000], ids=lambda wrong: wrong[:5])
 def test_an_early_end_that_is_no_time_is_an_error_that_names_it(wrong: str) -> None:
     with pytest.raises(InputError, match="early_end_ms.*" + wrong):
         options(custom_configuration={"early_end_ms": wrong})
