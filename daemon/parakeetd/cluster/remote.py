@@ -87,7 +87,7 @@ def status() -> ClusterStanding | None:
         entries = []
     return ClusterStanding(
         str(application.status.value),
-        _first_line(application.message) or (_first_line(deployment.message) if deployment else ""),
+        _last_line(application.message) or (_last_line(deployment.message) if deployment else ""),
         {node: str(proxy.value) for node, proxy in told.proxies.items()},
         {}
         if deployment is None
@@ -109,8 +109,9 @@ def remove() -> bool:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return _last_line(str(error)) or type(error).__name__
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else ""
+def _last_line(text: str) -> str:
+    """Of what Ray says, which is often a traceback, what was raised."""
+    return text.strip().splitlines()[-1].strip() if text.strip() else ""
