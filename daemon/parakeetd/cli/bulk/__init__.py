@@ -27,7 +27,7 @@ def transcribe_elsewhere(
     Raises:
         InputError: there is nothing to do, or no place for results.
         CallEnded: no address answers.
-        Exit: with 1, after a list of what failed.
+        Exit: with 1, after a list of what failed; with 130, interrupted.
     """
     if output is None:
         raise InputError("--cluster needs --output: each file's result is written to a file of its own")
@@ -46,7 +46,7 @@ def transcribe_elsewhere(
             asyncio.run(bulk.over(found.left))
         except KeyboardInterrupt:
             click.echo(f"parakeetd: {_summary(found.done, bulk, total)}; the same command goes on", err=True)
-            raise
+            raise click.exceptions.Exit(130) from None
     problems = [*found.unread, *map(str, bulk.failed)]
     if bulk.ended is not None:
         problems.append(f"stopped: {bulk.ended}")

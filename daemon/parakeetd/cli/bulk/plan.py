@@ -55,10 +55,14 @@ def gather(sources: Sequence[Path], output: Path, suffix: str, *, again: bool = 
         for name, result in result_names(names, suffix).items():
             item = Item(folder / name, output / below / result)
             # Within one folder names differ by themselves.
-            if len(sources) > 1 and (other := owners.setdefault(item.target, item.source)) != item.source:
+            if len(sources) > 1 and (other := owners.get(item.target)) is not None:
+                if other == item.source:
+                    continue
                 raise InputError(
                     f"{other} and {item.source} would both be written to {item.target}; write them into two folders"
                 )
+            if len(sources) > 1:
+                owners[item.target] = item.source
             if not again and item.target.is_file():
                 found.done += 1
             else:
