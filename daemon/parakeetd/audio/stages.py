@@ -73,6 +73,11 @@ class ContainerStage:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is anything to be decoded at the end."""
+        return bool(self._data)
+
     def feed(self, data: bytes) -> Samples:
         if len(self._data) + len(data) > self._max_bytes:
             raise TooLong(

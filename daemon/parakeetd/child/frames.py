@@ -23,6 +23,9 @@ _LENGTHS: Final = struct.Struct("!II")
 MOST_JSON: Final = 64 << 20
 """Bytes; thousands of phrases take less than one megabyte."""
 
+_MOST_PARTS: Final = 512
+"""Buffers of one call; Linux takes 1024."""
+
 
 class FrameError(Exception):
     """What came is no frame."""
@@ -50,10 +53,16 @@ def send(connection: socket.socket, fields: Mapping[str, Any], pieces: Sequence[
     """
     text = json.dumps(fields).encode()
     count = sum(len(piece) for piece in pieces)
+    parts = [memoryview(_LENGTHS.pack(len(text), count) + text)]
+    parts += [np.ascontiguousarray(piece, np.float32).data.cast("B") for piece in pieces if len(piece)]
     try:
-        connection.sendall(_LENGTHS.pack(len(text), count) + text)
-        for piece in pieces:
-            connection.sendall(np.ascontiguousarray(piece, np.float32).data)
+        # As few calls as there can be: after each the thread waits for the interpreter, which serves all streams.
+        while parts:
+            sent = connection.sendmsg(parts[:_MOST_PARTS])
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.pop(0))
+            if sent:
+                parts[0] = parts[0][sent:]
     except (BrokenPipeError, ConnectionError) as error:
         raise Ended from error
 

@@ -18,6 +18,10 @@ PIECE_BYTES: Final = 64 << 10
 """Longest piece of audio that is decoded in the event loop: a millisecond of work. Of longer messages such pieces are
 decoded in a thread, one at a time: a message may hold hours."""
 
+SHORT_BYTES: Final = 4 * PIECE_BYTES
+"""A recording up to this is decoded in the event loop, piece by piece: an utterance of 8 s. To ask a thread takes as
+long as to decode such a piece, and longer where many wait."""
+
 LEAST_BYTES: Final = 320
 """Of audio, for a client to count as sending: 10 ms of samples. Who sends a byte now and then only holds a place."""
 
@@ -117,7 +121,10 @@ async def recording_samples(
     """
     count = 0
     for piece in _pieces(data):
-        samples = await asyncio.to_thread(audio.feed, piece)
+        if len(data) <= SHORT_BYTES:
+            samples = audio.feed(piece)
+        else:
+            samples = await asyncio.to_thread(audio.feed, piece)
         if (count := count + len(samples)) > most_seconds * SAMPLE_RATE:
             raise _over(most_seconds)
         yield samples
@@ -130,6 +137,10 @@ async def recording_samples(
 async def _rest(audio: ClientAudio) -> AsyncGenerator[Samples, None]:
     """What is there at the end: of a compressed file, all of it."""
     blocks = audio.ending()
+    if audio.decodes_at_once:
+        for samples in blocks:
+            yield samples
+        return
     try:
         while held := await asyncio.to_thread(_some, blocks):
             yield np.concatenate(held)

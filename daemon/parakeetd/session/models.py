@@ -58,7 +58,7 @@ class Route:
         model = self.model
         if self.wanted is not None:
             check_decoder(self.wanted.decoder, model.decoders, model.name)
-            if model.biasing is not None:
+            if model.biasing is not None and (self.wanted.boosts or self.wanted.language):
                 # A long list takes a moment.
                 await asyncio.to_thread(model.biasing, self.wanted)
 

@@ -59,6 +59,16 @@ def test_audio_that_is_larger_than_the_sockets_buffer_arrives_whole(line: Line) 
     assert np.array_equal(received, np.concatenate([samples[::2], samples]))
 
 
+def test_a_batch_of_more_pieces_than_one_call_takes_arrives_whole(line: Line) -> None:
+    ours, theirs = line
+    pieces = [np.full(3, number, np.float32) for number in range(2500)]
+    sending = threading.Thread(target=frames.send, args=(ours, {}, pieces))
+    sending.start()
+    received = frames.receive(theirs).samples
+    sending.join(10.0)
+    assert np.array_equal(received, np.concatenate(pieces))
+
+
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0\2", struct.pack("!II", 2, 1) + b"{}\0"])
 def test_a_line_that_ends_says_so_wherever_it_was_cut(line: Line, sent: bytes) -> None:
     ours, theirs = line

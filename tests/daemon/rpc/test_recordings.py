@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from parakeetd.audio import SAMPLE_RATE
+from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.client import ClientAudio, Encoding
-from parakeetd.entrance.incoming import Patience, recording_samples
+from parakeetd.entrance.incoming import SHORT_BYTES, Patience, recording_samples
 from parakeetd.entrance.limits import CallLimits
 from parakeetd.rpc.incoming import stream_samples
 from parakeetd.session import SessionSettings
@@ -133,6 +134,49 @@ async def test_an_allowed_file_is_recognised_without_holding_all_of_it(serving: 
             tracemalloc.stop()
     # All of it is 115 MB as samples; a few segments of 20 s are under way.
     assert peak < 40e6
+
+
+class Observed(ClientAudio):
+    """Notes in which threads it decodes."""
+
+    def __init__(self) -> None:
+        super().__init__(Encoding.LINEAR_PCM, SAMPLE_RATE, 1)
+        self.fed: set[int] = set()
+        self.ended: set[int] = set()
+
+    def feed(self, data: bytes) -> Samples:
+        self.fed.add(threading.get_ident())
+        return super().feed(data)
+
+    def ending(self) -> Iterator[Samples]:
+        for block in super().ending():
+            self.ended.add(threading.get_ident())
+            yield block
+
+
+async def decoded(data: bytes) -> tuple[Observed, int]:
+    """Who decoded a recording, and how many samples came of it."""
+    audio = Observed()
+    async with aclosing(recording_samples(data, audio, 60.0)) as pieces:
+        return audio, sum([len(piece) async for piece in pieces])
+
+
+async def test_an_utterance_waits_for_no_thread_and_a_long_recording_holds_up_nobody() -> None:
+    here = {threading.get_ident()}
+    short, samples = await decoded(speech(8.0))
+    assert (samples, short.fed, short.ended) == (8 * SAMPLE_RATE, here, here)
+    long, samples = await decoded(speech(8.5))
+    assert samples == 8.5 * SAMPLE_RATE
+    assert long.fed.isdisjoint(here)
+
+
+async def test_a_small_file_is_decoded_in_a_thread_since_it_may_hold_hours() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(30 * SAMPLE_RATE, np.int16), SAMPLE_RATE, format="FLAC")
+    audio, samples = await decoded(file.getvalue())
+    assert len(file.getvalue()) < SHORT_BYTES
+    assert samples == 30 * SAMPLE_RATE
+    assert audio.ended.isdisjoint({threading.get_ident()})
 
 
 async def given(

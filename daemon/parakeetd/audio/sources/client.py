@@ -83,6 +83,11 @@ class ClientAudio:
         self._samples += len(samples)
         return samples
 
+    @property
+    def decodes_at_once(self) -> bool:
+        """Whether all but a last few samples have been decoded as they came: nothing is left that takes time."""
+        return self._stage is not None and not self._container.holds_any
+
     def finish(self) -> Samples:
         """Return the tail [n]. Decodes a collected file, which takes its time: not for an event loop.
 
