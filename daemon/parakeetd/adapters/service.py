@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from parakeetd.entrance.access import Access, check_exposure, exposed
 from parakeetd.entrance.address import Address, TcpAddress, parse_address
-from parakeetd.entrance.limits import CallLimits
+from parakeetd.entrance.limits import CallLimits, make_room
 from parakeetd.errors import ConfigError, ListenError
 from parakeetd.session import Sessions
 from parakeetd.text import HouseStyle
@@ -62,6 +62,7 @@ class Adapters:
         access, limits = access or Access(), limits or CallLimits()
         check_adapters(wyoming, openai, access)
         self._access = access
+        self._limits = limits
         self._guarded = [parse_address(openai)] if openai else []
         self._adapters: list[Adapter] = []
         self.addresses: tuple[str, ...] = ()
@@ -88,6 +89,8 @@ class Adapters:
         """
         for warning in exposed(self._guarded, self._access):
             _log.warning("adapters.openai %s", warning)
+        # Beside those of gRPC.
+        make_room((1 + len(self._adapters)) * self._limits.max_connections)
         try:
             for adapter in self._adapters:
                 self.addresses += (f"{adapter.name} at {await adapter.start()}",)

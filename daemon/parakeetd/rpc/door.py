@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import resource
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,13 +16,8 @@ from parakeetd.entrance.socket_files import private, share
 from parakeetd.errors import ListenError
 from parakeetd.rpc.gate import Gate
 
-_log = logging.getLogger(__name__)
-
 _ROOM_FOR_REFUSALS: Final = 64
 """Calls of one connection beside its streams. gRPC keeps more than that waiting; one stream too many is to be told."""
-
-_FILES_BESIDE: Final = 256
-"""Open files of a daemon beside its connections: models, libraries, children, its log."""
 
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A second daemon on the same port must fail, not take every other connection.
@@ -118,20 +111,3 @@ class Door:
         for service in ("", *services, *always):
             await self.health.set(service, serving if ready or service in always else waiting)
         await self.server.start()
-
-
-def make_room(connections: int) -> None:
-    """Raise the process's limit of open files so far that this many connections do not use it up."""
-    wanted = connections + _FILES_BESIDE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
-        _log.warning(
-            "only %d files may be open at once: that is less than limits.max_connections = %d may need; "
-            "raise LimitNOFILE of the service, or ulimit -n",
-            most,
-            connections,
-        )

@@ -12,12 +12,12 @@ from grpc_health.v1 import health_pb2
 from parakeetd.dictation import Dictation
 from parakeetd.entrance.access import Access, check_exposure, exposed
 from parakeetd.entrance.address import Address, UnixAddress, parse_address
-from parakeetd.entrance.limits import CallLimits
+from parakeetd.entrance.limits import CallLimits, make_room
 from parakeetd.entrance.token import Tokens
 from parakeetd.errors import ListenError
 from parakeetd.rpc.control import SERVICE as CONTROL
 from parakeetd.rpc.control import ControlServicer, Steward
-from parakeetd.rpc.door import Door, make_room
+from parakeetd.rpc.door import Door
 from parakeetd.rpc.gate import Gate
 from parakeetd.rpc.riva import SERVICE, STREAMS, RivaServicer
 from parakeetd.rpc.tls import certificates
