@@ -46,7 +46,7 @@ class Desk:
 def on_bus(sound: VirtualSound, folder: Path) -> Iterator[Desk]:
     with ExitStack() as undo:
         # Programs of another user's, as which sway runs, are to reach the bus.
-        own = sound.folder / "bus"
+        own = sound.folder / "session"
         own.mkdir()
         sound.folder.chmod(0o711)
         bus = undo.enter_context(private_bus(own))

@@ -1,4 +1,6 @@
-"""A sound server of the tests' own, with microphones that can be spoken into, unplugged and suspended."""
+"""A sound server of the tests' own, with microphones that can be spoken into, unplugged and suspended.
+
+With `PARAKEETD_SOUND=pipewire` it is PipeWire in PulseAudio's place, with WirePlumber, where these are installed."""
 
 from __future__ import annotations
 
@@ -17,13 +19,33 @@ import pytest
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 
-PROGRAMS = ("pulseaudio", "pactl", "parec", "paplay")
+TOOLS = ("pactl", "parec", "paplay")
+
+PACKAGES = {
+    "pulseaudio": "pulseaudio pulseaudio-utils",
+    "pipewire": "pipewire pipewire-pulse wireplumber dbus-daemon pulseaudio-utils",
+}
+
+PROGRAMS = {
+    "pulseaudio": ("pulseaudio",),
+    "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "dbus-daemon"),
+}
+
+AT_OUR_RATE = f"""context.properties = {{
+    default.clock.rate = {SAMPLE_RATE}
+    default.clock.allowed-rates = [ {SAMPLE_RATE} ]
+}}
+"""
+"""Samples arrive as they were spoken."""
 
 FORM = ("--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le")
 
 QUIETLY = ("-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no")
 
 START_SECONDS = 20.0
+
+DRAIN_SECONDS = 2.0
+"""What lies between a program and the loudspeaker has been played after so long."""
 
 
 @dataclass
@@ -46,7 +68,8 @@ class VirtualSound:
 
     folder: Path
     """`$XDG_RUNTIME_DIR` of those who are to find it."""
-    process: subprocess.Popen[bytes] | None = None
+    server: str = "pulseaudio"
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     microphones: dict[str, Microphone] = field(default_factory=dict)
 
     @property
@@ -61,25 +84,46 @@ class VirtualSound:
 
     def start(self) -> None:
         """Run the server, with no microphone."""
-        log = (self.folder / "pulseaudio.log").open("ab")
-        with log:
-            self.process = subprocess.Popen(
-                ["pulseaudio", *QUIETLY, "-L", "module-native-protocol-unix"],
-                env=self.env,
-                stdout=log,
-                stderr=log,
-            )
+        if self.server == "pipewire":
+            self._start_pipewire()
+        else:
+            self._run("pulseaudio", *QUIETLY, "-L", "module-native-protocol-unix")
+        self._wait("pactl", "info")
+
+    def _start_pipewire(self) -> None:
+        settings = self.folder / ".config" / "pipewire" / "pipewire.conf.d"
+        settings.mkdir(parents=True, exist_ok=True)
+        (settings / "rate.conf").write_text(AT_OUR_RATE)
+        # WirePlumber does not run without a session bus.
+        self._run("dbus-daemon", "--session", "--nofork", f"--address={self._bus}")
+        self._wait("dbus-send", f"--bus={self._bus}", "--print-reply", "--dest=org.freedesktop.DBus",
+                   "/org/freedesktop/DBus", "org.freedesktop.DBus.GetId")  # fmt: skip
+        self._run("pipewire")
+        self._wait("pw-cli", "info", "0")
+        self._run("wireplumber")
+        self._run("pipewire-pulse")
+
+    @property
+    def _bus(self) -> str:
+        return f"unix:path={self.folder}/bus"
+
+    def _run(self, *command: str) -> None:
+        with (self.folder / "sound.log").open("ab") as log:
+            own = {"DBUS_SESSION_BUS_ADDRESS": self._bus}
+            self.processes.append(subprocess.Popen(command, env=self.env | own, stdout=log, stderr=log))
+
+    def _wait(self, *command: str) -> None:
+        """Until this works."""
         ends = time.monotonic() + START_SECONDS
-        while subprocess.run(["pactl", "info"], env=self.env, capture_output=True, check=False).returncode:
+        while subprocess.run(command, env=self.env, capture_output=True, check=False).returncode:
             if time.monotonic() > ends:
-                raise AssertionError(f"pulseaudio: {(self.folder / 'pulseaudio.log').read_text()}")
+                raise AssertionError(f"{self.server}: {(self.folder / 'sound.log').read_text()}")
             time.sleep(0.05)
 
     def kill(self) -> None:
         """End the server without a warning, with all that is in it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        while self.processes:
+            _end(self.processes.pop())
         for microphone in self.microphones.values():
             _end(microphone.hum)
         self.microphones.clear()
@@ -120,6 +164,8 @@ class VirtualSound:
         self.control("set-default-source", name)
 
     def suspend(self, name: str, *, suspended: bool) -> None:
+        if self.server == "pipewire":
+            pytest.skip("PipeWire does not suspend a source that is being recorded")
         self.control("suspend-source", name, str(int(suspended)))
 
     def play(self, samples: Samples, name: str) -> subprocess.Popen[bytes]:
@@ -129,6 +175,10 @@ class VirtualSound:
             file.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
         sink = self.microphones[name].sink
         command = ["paplay", *FORM, "--latency-msec=50", f"--device={sink}", file.name]
+        if self.server == "pipewire":
+            # There paplay sometimes waits for ever to be told that all has been played.
+            seconds = len(samples) / SAMPLE_RATE + DRAIN_SECONDS
+            command = ["sh", "-c", 'timeout "$@" || [ $? = 124 ]', "sh", str(seconds), *command]
         return subprocess.Popen(command, env=self.env)
 
     def control(self, *arguments: str) -> str:
@@ -147,12 +197,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def virtual_sound() -> Iterator[VirtualSound]:
-    """A server that runs, with the microphone `mic` as its default; skips where PulseAudio is not installed."""
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    """A server that runs, with the microphone `mic` as its default; skips where it is not installed."""
+    server = os.environ.get("PARAKEETD_SOUND", "pulseaudio")
+    missing = [program for program in (*PROGRAMS[server], *TOOLS) if not shutil.which(program)]
     if missing:
-        problem = (
-            f"{', '.join(missing)} missing; install it with: apt-get install pulseaudio pulseaudio-utils"
-        )
+        problem = f"{', '.join(missing)} missing; install it with: apt-get install {PACKAGES[server]}"
         if os.environ.get("PARAKEETD_NEED_SOUND"):
             pytest.fail(problem)
         pytest.skip(problem)
@@ -160,7 +209,7 @@ def virtual_sound() -> Iterator[VirtualSound]:
         # A socket's path must be short.
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pk-sound-")))
         folder.chmod(0o700)
-        sound = VirtualSound(folder)
+        sound = VirtualSound(folder, server)
         undo.callback(sound.kill)
         sound.start()
         sound.plug("mic")
