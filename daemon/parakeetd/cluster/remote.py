@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 # Before Ray is imported: it reads them then. Nothing that our commands start or join tells anybody about itself.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -21,7 +22,9 @@ from parakeetd.cluster.plan import APPLICATION, Plan
 from parakeetd.cluster.replica import LEDGER, LedgerKeeper, Replica
 from parakeetd.errors import CallFailed
 
-_TELL_SECONDS = 10.0
+_TELL_SECONDS: Final = 10.0
+"""For the ledger to answer."""
+_REACH_SECONDS: Final = 5.0
 
 
 @contextmanager
@@ -34,13 +37,16 @@ def joined(address: str) -> Iterator[None]:
     Raises:
         CallFailed: there is none, or Ray failed.
     """
+    if address:
+        _check_reached(address)
     try:
         ray.init(address=address or "auto", namespace=APPLICATION, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        where = f"no Ray cluster answers at {address}" if address else "no Ray cluster runs on this machine"
+        if address:
+            raise CallFailed(f"no Ray cluster answers at {address}: {_line(error)}") from error
         raise CallFailed(
-            f"{where} ({_line(error)}); start one with: ray start --head --disable-usage-stats, "
-            "or name another with --address"
+            "this machine is part of no Ray cluster: start one with: ray start --head --disable-usage-stats, "
+            "or name one with --address"
         ) from error
     try:
         yield
@@ -106,6 +112,20 @@ def remove() -> bool:
         # Nobody else's: the proxies go too.
         serve.shutdown()
     return True
+
+
+def _check_reached(address: str) -> None:
+    """Ray itself tries for minutes, and says so by the line.
+
+    Raises:
+        CallFailed: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _REACH_SECONDS):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise CallFailed(f"no Ray cluster answers at {address} (--address HOST:PORT): {error}") from error
 
 
 def _line(error: BaseException) -> str:
