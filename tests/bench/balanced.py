@@ -64,10 +64,13 @@ class Bench:
                     self._riva(way, where, clip.path) for where in (self.address, self.direct[1])
                 )
                 self.promise(through == direct, f"{way} of {clip.path.name}: {through}, not {direct}")
+                self.promise(direct[0] == clip.nemo_text, f"{way} of {clip.path.name}: {direct[0]}")
                 compared += 1
-        print(f"NVIDIA's client: {compared} answers, through the balancer and from a daemon, compared")
+        same = compared - len(self.problems)
+        print(f"NVIDIA's client: {same} of {compared} answers are the same through the balancer")
 
-    def _riva(self, way: str, address: str, file: Path) -> Any:
+    def _riva(self, way: str, address: str, file: Path) -> tuple[str, list[Any]]:
+        """The text, and the words with their times and confidences."""
         with tempfile.NamedTemporaryFile(suffix=".wav") as wave:
             import soundfile
 
@@ -80,9 +83,9 @@ class Bench:
                 check=False,
             )
         if done.returncode:
-            return done.stderr.decode().strip().splitlines()[-1]
+            return f"failed: {done.stderr.decode().strip().splitlines()[-1]}", []
         told = json.loads(done.stdout)
-        return {key: told[key] for key in ("finals", "text", "words") if key in told} or told
+        return "".join(told["finals"]).strip(), told["words"]
 
     async def lost(self) -> None:
         """Streams in real time, and a daemon that dies under them."""

@@ -58,7 +58,9 @@ async def stream_file(
     samples = await asyncio.to_thread(read_audio, path)
     clock, left = asyncio.get_running_loop(), threading.Event()
     # gRPC's client for asyncio loses the status of a call that ends while it is still sending, and with it the reason.
-    with ThreadPoolExecutor(1) as reader, reach.channel(address) as channel:
+    # Each stream is a client of its own, with a connection of its own.
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    with ThreadPoolExecutor(1) as reader, reach.channel(address, own) as channel:
         call = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize(
             _requests(samples, left, real_time=real_time), metadata=reach.metadata or None
         )

@@ -30,8 +30,8 @@ def test_who_is_away_or_full_is_asked_again_until_patience_ends(code: grpc.Statu
 
 
 @pytest.mark.parametrize("code", [Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN, Code.ABORTED])
-def test_what_a_proxy_may_say_of_a_dead_machine_is_tried_three_times(code: grpc.StatusCode) -> None:
-    tried = [judge(code, Tries(failures, 0.0), 1.0, 300.0, NEVER) for failures in (1, 2, 3)]
+def test_what_a_proxy_may_say_of_a_dead_machine_is_tried_five_times(code: grpc.StatusCode) -> None:
+    tried = [judge(code, Tries(failures, 0.0), 1.0, 300.0, NEVER) for failures in (1, 4, 5)]
     assert tried == [Verdict.AGAIN, Verdict.AGAIN, Verdict.FAILED]
 
 

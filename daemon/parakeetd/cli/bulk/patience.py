@@ -17,7 +17,8 @@ _LATER: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 _PERHAPS: Final = frozenset({Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN, Code.ABORTED})
 """What proxies also say of a machine that died amid a call; what a machine says of a file that it cannot do, too."""
 
-_PERHAPS_TRIES: Final = 3
+_PERHAPS_TRIES: Final = 5
+"""With the pauses between them some seconds: in less a balancer notices that a machine is gone."""
 
 _FOR_ALL: Final = frozenset(
     {Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED, Code.NOT_FOUND}
