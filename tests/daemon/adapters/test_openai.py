@@ -26,6 +26,7 @@ from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.transcript import Transcript, Word
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.session import SessionSettings
+from parakeetd.text import HouseStyle, read_tables
 from wire import silence, speech
 
 # The fake engine answers each segment with its length in milliseconds.
@@ -315,6 +316,15 @@ async def test_what_a_spoken_command_takes_back_is_not_in_the_text(adapting: Any
         *deltas, done = events_in(await client.text(audio, ("stream", "true")))
     assert done["text"].strip().lower() == "goodbye"
     assert "\b" in "".join(delta["delta"] for delta in deltas)
+
+
+async def test_after_a_reload_text_is_written_in_the_new_style(adapting: Any) -> None:
+    audio = wav(speech(1) + silence(2))
+    engine = Speaker("hello comma", "hello comma")
+    async with adapting(engine) as running, client_of(running.openai) as client:
+        assert json.loads(await client.text(audio))["text"] == "hello comma"
+        running.adapters.use_house(HouseStyle(read_tables(), commands=True))
+        assert json.loads(await client.text(audio))["text"] == "hello,"
 
 
 async def test_while_the_model_is_loaded_and_while_the_daemon_ends_it_is_said_so(adapting: Any) -> None:
