@@ -122,14 +122,16 @@ async def test_serve_is_told_which_application_is_meant_whatever_the_client_says
         return [health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()]
 
     async with proxied(replica) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        # The stubs of types do not know its calls.
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         await stub.Check(health_pb2.HealthCheckRequest(), metadata=(("application", "another"),))
     assert named == ["parakeetd"]
 
 
 async def test_watching_health_is_not_offered_for_it_would_hold_a_place() -> None:
     async with proxied(failing(grpc.StatusCode.OK, "")) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as ended:
-            async for _ in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+            async for _ in stub.Watch(health_pb2.HealthCheckRequest()):
                 pass
     assert ended.value.code() is grpc.StatusCode.UNIMPLEMENTED
