@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from parakeetd.config import Config
-from parakeetd.entrance.access import exposed
-from parakeetd.entrance.address import TcpAddress
 from parakeetd.errors import ConfigError
 
 APPLICATION: Final = "parakeetd"
@@ -18,6 +16,9 @@ _ROUTER: Final = "parakeetd.cluster.router.FewestStreams"
 
 LOOK_SECONDS: Final = 1.0
 """How often a replica that goes looks whether its streams have ended, and how often it tells how it stands."""
+
+_ATTEMPTS: Final = 3
+"""To start replicas, before a deployment has failed."""
 
 _HEALTH_SECONDS: Final = 10.0
 """How often Serve asks a replica whether it works, and how long it waits for the answer."""
@@ -76,6 +77,8 @@ def plan(config: Config) -> Plan:
             },
             "graceful_shutdown_timeout_s": cluster.drain_seconds,
             "graceful_shutdown_wait_loop_s": LOOK_SECONDS,
+            # A model that is not there will not come by trying.
+            "max_constructor_retry_count": _ATTEMPTS,
             "health_check_period_s": _HEALTH_SECONDS,
             "health_check_timeout_s": _HEALTH_SECONDS,
             "ray_actor_options": {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus},
@@ -85,7 +88,10 @@ def plan(config: Config) -> Plan:
         # Nobody asks by HTTP. Serve listens all the same, and so only where nobody else comes.
         http_options={"host": "127.0.0.1", "port": cluster.port + 1},
         config=_of_a_replica(config),
-        warnings=tuple(exposed([TcpAddress("0.0.0.0", cluster.port)], config.access)),
+        warnings=(
+            f"port {cluster.port} of every machine: {'tokens, ' if config.server.token_file else ''}audio and text are "
+            "sent unencrypted; a proxy such as Envoy before it encrypts them",
+        ),
     )
 
 

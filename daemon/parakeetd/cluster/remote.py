@@ -76,7 +76,12 @@ def deploy(plan: Plan, models: Path | None) -> None:
     ).remote()
     application = serve.deployment(Replica, **plan.options).bind(plan.config, models)
     # The proxies only know applications that have a route, which nobody can call.
-    serve.run(application, name=APPLICATION, route_prefix=f"/{APPLICATION}")
+    try:
+        serve.run(application, name=APPLICATION, route_prefix=f"/{APPLICATION}")
+    except RuntimeError as error:
+        # Serve only says that it failed; why is with the deployment.
+        standing = status()
+        raise CallFailed(f"not deployed: {standing.message if standing else _line(error)}") from error
 
 
 def status() -> ClusterStanding | None:
@@ -93,7 +98,7 @@ def status() -> ClusterStanding | None:
         entries = []
     return ClusterStanding(
         str(application.status.value),
-        _last_line(application.message) or (_last_line(deployment.message) if deployment else ""),
+        (_last_line(deployment.message) if deployment else "") or _last_line(application.message),
         {node: str(proxy.value) for node, proxy in told.proxies.items()},
         {}
         if deployment is None
