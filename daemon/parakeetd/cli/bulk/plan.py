@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
 from parakeetd.errors import InputError
 
@@ -18,12 +18,21 @@ AUDIO_SUFFIXES: Final = frozenset((*_PLAIN, *_PACKED))
 """Names of what is recognised in a folder; a file that is named itself may have any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file and its result."""
+class Item(NamedTuple):
+    """A file and its result. There may be millions: those of a folder share its paths."""
 
-    source: Path
-    target: Path
+    folder: Path
+    name: str
+    output: Path
+    result: str
+
+    @property
+    def source(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def target(self) -> Path:
+        return self.output / self.result
 
 
 @dataclass(slots=True)
@@ -50,20 +59,21 @@ def gather(sources: Sequence[Path], output: Path, suffix: str, *, again: bool = 
         InputError: a source is not there, two files would get the same result, or there is no audio at all.
     """
     found = Gathered()
-    owners: dict[Path, Path] = {}
+    owners: dict[Path, Item] = {}
     for folder, below, names in _folders(sources, found.unread):
+        into = output / below
+        there = frozenset() if again else _results(into)
         for name, result in result_names(names, suffix).items():
-            item = Item(folder / name, output / below / result)
+            item = Item(folder, name, into, result)
             # Within one folder names differ by themselves.
-            if len(sources) > 1 and (other := owners.get(item.target)) is not None:
-                if other == item.source:
+            if len(sources) > 1 and (other := owners.setdefault(item.target, item)) is not item:
+                if other.source == item.source:
                     continue
                 raise InputError(
-                    f"{other} and {item.source} would both be written to {item.target}; write them into two folders"
+                    f"{other.source} and {item.source} would both be written to {item.target}; "
+                    "write them into two folders"
                 )
-            if len(sources) > 1:
-                owners[item.target] = item.source
-            if not again and item.target.is_file():
+            if result in there:
                 found.done += 1
             else:
                 found.left.append(item)
@@ -82,6 +92,17 @@ def result_names(names: Iterable[str], suffix: str) -> dict[str, str]:
         if not shared:
             return results
         results.update((name, name + suffix) for name in shared)
+
+
+def _results(folder: Path) -> frozenset[str]:
+    """The names of the files in a folder of results; none where it is not there yet."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except FileNotFoundError:
+        return frozenset()
+    except OSError as error:
+        raise InputError(f"cannot read the output folder {folder}: {error.strerror}") from error
 
 
 def is_audio(name: str) -> bool:
