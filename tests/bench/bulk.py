@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from commands import PARAKEETD, Served, home, served
+from commands import PARAKEETD, Served, heeding_ctrl_c, home, served
 from many_files import judged, many_files
 from measuring import machine
 
@@ -106,7 +106,9 @@ def run(
 
 @contextmanager
 def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process:
+    with heeding_ctrl_c():
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    with process:
         try:
             yield process
         finally:

@@ -47,6 +47,17 @@ def home(folder: Path) -> dict[str, str]:
     return inherited | {"HOME": str(folder)}
 
 
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Processes that are started meanwhile end at Ctrl-C, also where tests run in the background of a shell script: it
+    has its children ignore it, and theirs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run(*arguments: str | Path, env: dict[str, str], cwd: Path | None = None, stdin: bytes = b"") -> Outcome:
     """Run the command to its end in a process of its own."""
     return _ended([*PARAKEETD, *map(str, arguments)], env, cwd, stdin)

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from clips import Clip
-from commands import PARAKEETD, PATIENCE_SECONDS, Command, run, served
+from commands import PARAKEETD, PATIENCE_SECONDS, Command, heeding_ctrl_c, run, served
 from many_files import judged, many_files
 from parakeetd.rpc import offload
 from riva_stand_in import Talk, stand_in
@@ -218,9 +218,11 @@ def test_an_interrupted_run_keeps_what_it_has_and_the_next_one_goes_on(
             "--output",
             str(tmp_path / "out"),
         )
-        with subprocess.Popen(
-            [*PARAKEETD, *command, str(tmp_path / "in")], env=env, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with heeding_ctrl_c():
+            process = subprocess.Popen(
+                [*PARAKEETD, *command, str(tmp_path / "in")], env=env, stderr=subprocess.PIPE, text=True
+            )
+        with process:
             try:
                 for _ in range(2):
                     assert held.acquire(timeout=PATIENCE_SECONDS)
