@@ -223,7 +223,7 @@ def _configs() -> list[bytes]:
     return [
         whole.encode(),
         "\n".join(lines).encode(),
-        b"[server]\nmax_streams = 4\n[text]\ncommands = true\n",
+        b"[limits]\nmax_streams = 4\n[text]\ncommands = true\n",
         b"",
     ]
 
