@@ -1,11 +1,12 @@
 """The service on a Ray cluster of three nodes on this machine: text, spread, a lost node, draining, and what it costs.
 
     make test-cluster
-    .venv-cluster/bin/python tests/bench/cluster.py [--parts text,spread,lost,drain,cost] [--streams 30] [--results]
+    .venv-cluster/bin/python tests/bench/cluster.py [--parts text,spread,...] [--streams 30] [--results]
 
 Parts: `text`: NVIDIA's own client, unmodified, gets the same from the cluster as from a single daemon. `spread`: where
-streams go. `lost`: a node is killed under load. `drain`: replicas are replaced under load, and one whose time is over.
-`cost`: latency and processor time, the cluster and a single daemon in turns, and what follows for 10,000 streams.
+streams go. `lost`: a node is killed under load. `bulk`: the same under 200 files, and a recording of an hour, which
+nobody may hold as a whole. `drain`: replicas are replaced under load, and one whose time is over. `cost`: latency and
+processor time, the cluster and a single daemon in turns, and what follows for 10,000 streams.
 
 The nodes are Ray's own (`ray.cluster_utils`): processes of this machine that are told they have a core each. Exit code
 1 when something that was promised did not hold.
@@ -30,11 +31,17 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+import numpy as np
+import soundfile
+
 import steady_load
 from clips import CLIPS
+from commands import PARAKEETD
+from many_files import judged as judged_files
+from many_files import many_files
 from measuring import ROOT, cpu_seconds, machine, percentile, results_file, write_results
 from ray_cluster import Nodes, memory, nodes, used, used_since
-from speech_load import pair
+from speech_load import RATE, pair
 from steady_load import Talk, judged, talk, talks
 from watching import watched
 
@@ -181,6 +188,66 @@ class Bench:
         await stream(self.cluster.proxy, one, asyncio.get_running_loop().time())
         return one
 
+    def bulk(self) -> dict[str, Any]:
+        """Files, of which none is lost or doubled though a node is killed; and a recording of an hour."""
+        told: dict[str, Any] = {"files": BULK_FILES, "jobs": BULK_JOBS}
+        with tempfile.TemporaryDirectory(prefix="parakeetd-bulk-") as folder:
+            work = Path(folder)
+            many = many_files(work / "in", BULK_FILES)
+            victim = next(
+                one for one in self.cluster.status()["replicas"] if one["node_id"] != self.cluster.head
+            )
+            begun = time.monotonic()
+            with self._transcribing(many.folder, work / "out") as command:
+                while (made := sum(1 for _ in (work / "out").rglob("*.json"))) < BULK_FILES * 0.3:
+                    if command.poll() is not None:
+                        raise RuntimeError(f"transcribe --cluster ended after {made} results")
+                    time.sleep(0.05)
+                self.cluster.lose(victim["node_id"])
+                code = command.wait(BULK_SECONDS)
+            told["seconds"] = round(time.monotonic() - begun, 1)
+            told["results_when_killed"] = made
+            wrong = judged_files(many, work / "out")
+            self.problems += [f"bulk: {problem}" for problem in wrong]
+            self._promise(code == 0, f"bulk: the command ended with {code}")
+            print(
+                f"bulk: {BULK_FILES} files in {told['seconds']} s, a node killed after {made} results: "
+                f"exit code {code}, {len(wrong)} lost, doubled or with another text"
+            )
+            self.cluster.add()
+            self.cluster.until(REPLICAS, 90.0)
+            told["long"] = self._long(work)
+        return told
+
+    def _long(self, work: Path) -> dict[str, Any]:
+        file = work / "long" / "hour.wav"
+        file.parent.mkdir()
+        talk = np.concatenate(
+            [soundfile.read(CLIPS / "pauses.flac", dtype="int16")[0], np.zeros(RATE, "<i2")]
+        )
+        with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16") as into:
+            while into.frames < LONG_SECONDS * RATE:
+                into.write(talk)
+        before, peak = memory(), dict[str, float]()
+        with self._transcribing(file.parent, work / "long_out") as command:
+            while command.poll() is None:
+                for kind, mb in memory().items():
+                    peak[kind] = max(peak.get(kind, 0.0), mb)
+                time.sleep(0.2)
+        grown = {kind: round(peak[kind] - before.get(kind, 0.0), 1) for kind in ("proxies", "replicas")}
+        audio_mb = LONG_SECONDS * RATE * 2 / 1e6
+        self._promise(command.returncode == 0, f"bulk: the long file ended with {command.returncode}")
+        print(
+            f"bulk: a recording of {LONG_SECONDS} s, {audio_mb:.0f} MB of samples; memory grew by {grown} MB"
+        )
+        for kind, mb in grown.items():
+            self._promise(mb < audio_mb / 2, f"bulk: {kind} hold a long recording: {mb} MB")
+        return {"seconds_of_audio": LONG_SECONDS, "audio_mb": round(audio_mb), "grown_mb": grown}
+
+    def _transcribing(self, folder: Path, output: Path) -> subprocess.Popen[bytes]:
+        options = ["--cluster", self.cluster.proxy, "--format", "json", "--jobs", str(BULK_JOBS)]
+        return subprocess.Popen([*PARAKEETD, "transcribe", *options, "--output", str(output), str(folder)])
+
     async def drain(self) -> dict[str, Any]:
         """Replicas are replaced under load: with time enough, and with too little."""
         told: dict[str, Any] = {}
@@ -273,6 +340,11 @@ class Bench:
             self.problems.append(problem)
 
 
+BULK_FILES: Final = 200
+BULK_JOBS: Final = 8
+BULK_SECONDS: Final = 300.0
+LONG_SECONDS: Final = 3600
+
 COST_STREAMS: Final = 8
 COST_SECONDS: Final = 25.0
 
@@ -363,7 +435,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", default="text,spread,lost,drain,cost")
+    parser.add_argument("--parts", default="text,spread,lost,bulk,drain,cost")
     parser.add_argument("--streams", type=int, default=30)
     parser.add_argument(
         "--client", type=Path, default=ROOT / ".venv-riva/bin/python", help="that has the client"

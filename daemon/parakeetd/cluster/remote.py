@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import ray
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
-from parakeetd.cluster.ledger import ClusterStanding
+from parakeetd.cluster.ledger import ClusterStanding, Entry
 from parakeetd.cluster.plan import APPLICATION, Plan
 from parakeetd.cluster.replica import LEDGER, LedgerKeeper, Replica
 from parakeetd.errors import CallFailed
@@ -91,11 +92,7 @@ def status() -> ClusterStanding | None:
     if application is None:
         return None
     deployment: Any = application.deployments.get(APPLICATION)
-    try:
-        ledger = ray.get_actor(LEDGER, namespace=APPLICATION)
-        entries = ray.get(ledger.entries.remote(), timeout=_TELL_SECONDS)
-    except ValueError:
-        entries = []
+    entries = _entries()
     return ClusterStanding(
         str(application.status.value),
         (_last_line(deployment.message) if deployment else "") or _last_line(application.message),
@@ -105,6 +102,22 @@ def status() -> ClusterStanding | None:
         else {str(state): count for state, count in deployment.replica_states.items()},
         tuple(entries),
     )
+
+
+def _entries() -> list[Entry]:
+    """What the ledger has. Ray begins it anew elsewhere when its machine is lost, which takes some seconds."""
+    patience = time.monotonic() + _TELL_SECONDS
+    while True:
+        try:
+            ledger = ray.get_actor(LEDGER, namespace=APPLICATION)
+            entries: list[Entry] = ray.get(ledger.entries.remote(), timeout=_TELL_SECONDS)
+            return entries
+        except ValueError:
+            return []
+        except RayActorError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.5)
 
 
 def remove() -> bool:
