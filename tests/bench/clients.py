@@ -37,7 +37,7 @@ from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
 from parakeetd.session import ServedModel, SessionSettings
 from parakeetd.vad import Segmentation
-from wire import Client, Daemon, WatchedSessions, chunks, ending, opening, speech
+from wire import Client, Daemon, WatchedSessions, chunks, opening, speech
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -78,7 +78,8 @@ async def serving(folder: str, engine: FakeEngine, settings: SessionSettings) ->
     await server.start()
     try:
         async with grpc.aio.insecure_channel(server.addresses[1]) as channel:
-            yield Daemon(server, sessions, Client(server.addresses[0], channel))
+            with contextlib.closing(Client(server.addresses[0], channel)) as client:
+                yield Daemon(server, sessions, client)
     finally:
         if engine.gate is not None:
             engine.gate.set()
@@ -116,7 +117,7 @@ async def streaming(address: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def one_too_many(folder: str, _rounds: int) -> Row:
     async with serving(folder, FakeEngine(), SessionSettings(max_streams=MAX_STREAMS)) as daemon:
-        calls = [daemon.client.stub.StreamingRecognize() for _ in range(MAX_STREAMS)]
+        calls = [daemon.client.stream() for _ in range(MAX_STREAMS)]
         for call in calls:
             for request in (opening(), *chunks(speech(0.5))):
                 await call.write(request)
@@ -127,8 +128,8 @@ async def one_too_many(folder: str, _rounds: int) -> Row:
         refused = code is grpc.StatusCode.RESOURCE_EXHAUSTED and "limits.max_streams" in message
         held = refused and await healthy(daemon)
         for call in calls:
-            await call.done_writing()
-        ends = await asyncio.gather(*(ending(call) for call in calls))
+            call.done_writing()
+        ends = await asyncio.gather(*(call.ending() for call in calls))
         held = held and all(end.code is grpc.StatusCode.OK and end.texts for end in ends)
     return Row("one stream more than the limit: refused after", seconds, 5.0, "s", held, message)
 
@@ -141,7 +142,7 @@ async def stalled_engine(folder: str, _rounds: int) -> Row:
 
         async def send() -> float:
             """Seconds of audio that the server takes of a client that sends as fast as it can."""
-            call, sent = daemon.client.stub.StreamingRecognize(), 0.0
+            call, sent = daemon.client.stream(), 0.0
             await call.write(opening())
             with contextlib.suppress(TimeoutError):
                 for request in chunks(speech(120.0)):
@@ -150,10 +151,8 @@ async def stalled_engine(folder: str, _rounds: int) -> Row:
                     sent += 0.02
             return sent
 
-        async with grpc.aio.insecure_channel(daemon.server.addresses[0]) as channel:
-            daemon.client = Client(daemon.server.addresses[0], channel)
-            sent = await asyncio.gather(*(send() for _ in range(5)))
-            unread = (sum(sent) - daemon.sessions.heard_samples / SAMPLE_RATE) / len(sent)
+        sent = await asyncio.gather(*(send() for _ in range(5)))
+        unread = (sum(sent) - daemon.sessions.heard_samples / SAMPLE_RATE) / len(sent)
     return Row("stalled engine: unread audio of a stream", unread, UNREAD_SECONDS, "s", unread > 0)
 
 

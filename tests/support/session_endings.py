@@ -9,16 +9,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import grpc
 
+from calls import Call
 from clips import CLIPS
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from wavs import chunk, fmt, wav
-from wire import Call, chunks, ending, opening, pcm, silence, speech
+from wire import chunks, opening, pcm, silence, speech
 
 Code = grpc.StatusCode
 Stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub
@@ -34,6 +36,9 @@ MAX_STREAMS = 24
 """`limits.max_streams`."""
 
 CONFIG = f"[limits]\nmax_streams = {MAX_STREAMS}\nidle_seconds = {IDLE_SECONDS}\n"
+
+OWN = [("grpc.use_local_subchannel_pool", 1)]
+"""Options of a client's own connection: channels of one process share one otherwise."""
 
 CLIP = CLIPS / "digits.flac"
 SAID = "five six one zero eight three"
@@ -53,8 +58,7 @@ class Endings:
 
 def _streamed(address: str, requests: Requests, seconds: float = CALL_SECONDS) -> tuple[Code, str]:
     """Code and text of a stream of these messages."""
-    # Not with grpc.aio, whose client reports INTERNAL when a call is refused while it still sends.
-    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    with grpc.insecure_channel(address, options=OWN) as channel:
         call = Stub(channel).StreamingRecognize(iter(requests), timeout=seconds)
         texts = []
         with suppress(grpc.RpcError):
@@ -77,21 +81,19 @@ def _held_open(requests: Requests, code: Code, *, deadline: float | None = None)
     """A client that says this and then nothing."""
 
     async def session(address: str, _random: Random) -> str:
-        async with _channel(address) as channel:
-            call = Stub(channel).StreamingRecognize(timeout=deadline)
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                for request in requests:
-                    await call.write(request)
+        with grpc.insecure_channel(address, options=OWN) as channel:
+            call = Call(partial(Stub(channel).StreamingRecognize, timeout=deadline))
+            for request in requests:
+                await call.write(request)
             # The status comes after all results: they must be read.
-            found = (await ending(call)).code
+            found = (await call.ending()).code
             return "" if found is code else f"{found.name} instead of {code.name}"
 
     return session
 
 
 def _channel(address: str) -> grpc.aio.Channel:
-    # A connection of its own: channels of one process share one otherwise.
-    return grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+    return grpc.aio.insecure_channel(address, options=OWN)
 
 
 async def _cancelled(address: str, random: Random) -> str:
@@ -229,17 +231,16 @@ async def _kill(address: str, count: int) -> None:
 async def _refuse(address: str, count: int) -> list[str]:
     """Open as many streams as there may be, and then some more."""
     wrong = []
-    async with _channel(address) as channel:
+    with grpc.insecure_channel(address, options=OWN) as channel:
 
         async def keep_open(call: Call, begun: asyncio.Event) -> None:
             await call.write(opening())
             begun.set()
             while not call.done():
-                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    await call.write(chunks(silence(0.1), 3200)[0])
+                await call.write(chunks(silence(0.1), 3200)[0])
                 await asyncio.sleep(0.3 * IDLE_SECONDS)
 
-        calls = [Stub(channel).StreamingRecognize() for _ in range(MAX_STREAMS)]
+        calls = [Call(Stub(channel).StreamingRecognize) for _ in range(MAX_STREAMS)]
         begun = [asyncio.Event() for _ in calls]
         async with asyncio.TaskGroup() as group:
             for call, event in zip(calls, begun, strict=True):

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
 
+from calls import Call
 from measuring import ROOT
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from speech_load import RATE, Final, Spoken, Track, make_track, pair, shipped_pieces
 from speech_servers import until
-from wire import Call, opening, pcm
+from wire import opening, pcm
 
 CLIPS = ROOT / "daemon/parakeetd/embedded/clips"
 PAUSES = (1.5, 3.0)
@@ -65,23 +65,22 @@ async def talk(address: str, one: Talk, begin: float, stop: asyncio.Event | None
     clock = asyncio.get_running_loop()
 
     async def write(call: Call) -> None:
-        # Not as an iterator of requests: grpc.aio then reports INTERNAL when a call ends while it is still sending.
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await call.write(opening(pcm(audio_channel_count=1, enable_word_time_offsets=True), interim=True))
-            size = round(CHUNK * RATE)
-            for at in range(0, len(one.track.samples), size):
-                chunk = one.track.samples[at : at + size]
-                data = np.round(np.clip(chunk, -1, 1) * 32767).astype("<i2").tobytes()
-                await until(begin + (at + size) / RATE)
-                if stop is not None and stop.is_set():
-                    break
-                await call.write(asr.StreamingRecognizeRequest(audio_content=data))
-                one.sent = (at + len(chunk)) / RATE
-            await call.done_writing()
+        await call.write(opening(pcm(audio_channel_count=1, enable_word_time_offsets=True), interim=True))
+        size = round(CHUNK * RATE)
+        for at in range(0, len(one.track.samples), size):
+            chunk = one.track.samples[at : at + size]
+            data = np.round(np.clip(chunk, -1, 1) * 32767).astype("<i2").tobytes()
+            await until(begin + (at + size) / RATE)
+            if stop is not None and stop.is_set():
+                break
+            if not await call.write(asr.StreamingRecognizeRequest(audio_content=data)):
+                return
+            one.sent = (at + len(chunk)) / RATE
+        call.done_writing()
 
     # A client's connection is its own: channels of one process share one otherwise.
-    async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        call = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize()
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = Call(riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize)
         writing = asyncio.create_task(write(call))
         try:
             async for response in call:
@@ -90,11 +89,11 @@ async def talk(address: str, one: Talk, begin: float, stop: asyncio.Event | None
                     if item.is_final and said.words:
                         start, end = said.words[0].start_time / 1e3, said.words[-1].end_time / 1e3
                         one.finals.append(Final(clock.time(), start, end, said.transcript.strip()))
-        except grpc.aio.AioRpcError:
+        except grpc.RpcError:
             pass
         finally:
             writing.cancel()
-        one.code, one.details = (await call.code()).name, await call.details() or ""
+        one.code, one.details = (await call.code()).name, await call.details()
 
 
 def judged(streams: Sequence[Talk], until_seconds: float | None = None) -> list[str]:

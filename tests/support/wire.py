@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import grpc
 import numpy as np
 import pytest
 
+from calls import Call
 from clips import CLIPS
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.audio.sources.file import read_audio
@@ -20,6 +22,8 @@ from parakeetd.model.decoding import DecodeOptions
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
 from parakeetd.rpc import RpcServer
+from parakeetd.rpc.client import NO_GUARD
+from parakeetd.rpc.reach import Reach
 from parakeetd.session import Client as Holder
 from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
 from parakeetd.vad import Segmentation
@@ -27,7 +31,7 @@ from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from parakeetd_proto import riva_audio_pb2 as audio
 
-Call = grpc.aio.StreamStreamCall[asr.StreamingRecognizeRequest, asr.StreamingRecognizeResponse]
+Metadata = tuple[tuple[str, str], ...]
 
 UNLIMITED = [("grpc.max_send_message_length", -1)]
 """Options of a channel: the daemon's limit is what is tested."""
@@ -85,22 +89,31 @@ def chunks(data: bytes, chunk_bytes: int = 640) -> list[asr.StreamingRecognizeRe
 class Client:
     address: str
     channel: grpc.aio.Channel
+    reach: Reach = NO_GUARD
 
     def __post_init__(self) -> None:
         self.stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(self.channel)
+        # Of streams; see `calls`. It is a connection of its own: channels of one process share one otherwise.
+        self.blocking = self.reach.channel(self.address, [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)])
+
+    def close(self) -> None:
+        self.blocking.close()
+
+    def stream(
+        self, *requests: asr.StreamingRecognizeRequest, metadata: Metadata = (), timeout: float | None = None
+    ) -> Call:
+        """A stream: of these messages, or open for what is written to it."""
+        stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(self.blocking)
+        call = Call(partial(stub.StreamingRecognize, metadata=metadata, timeout=timeout))
+        if requests:
+            call.send_all(requests)
+        return call
 
     async def answers(self, *requests: asr.StreamingRecognizeRequest) -> list[asr.StreamingRecognitionResult]:
         """All results of a stream of these messages, which the client then half-closes."""
-        return await asyncio.to_thread(self._answers, requests)
-
-    def _answers(
-        self, requests: Sequence[asr.StreamingRecognizeRequest]
-    ) -> list[asr.StreamingRecognitionResult]:
-        # The client of grpc.aio reports INTERNAL when a call ends while it is still sending; this one waits for the
-        # status that the server gave.
-        with grpc.insecure_channel(self.address, options=UNLIMITED) as channel:
-            stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
-            return [item for response in stub.StreamingRecognize(iter(requests)) for item in response.results]
+        call = self.stream()
+        call.send_all(requests)
+        return [item async for response in call for item in response.results]
 
     async def refusal(self, *requests: asr.StreamingRecognizeRequest) -> tuple[grpc.StatusCode, str]:
         """The error that a stream of these messages ends with."""
@@ -181,24 +194,6 @@ def sessions_of(settings: SessionSettings) -> Sessions:
     router = Router({"cpu": FakeEngine})
     router.close(1)
     return Sessions((ServedModel("fake", (), router),), settings)
-
-
-@dataclass
-class Ending:
-    """What a call still answered, and how it ended."""
-
-    texts: list[str]
-    code: grpc.StatusCode
-    message: str
-
-
-async def ending(call: Call) -> Ending:
-    """Read a call to its end."""
-    texts: list[str] = []
-    with suppress(grpc.aio.AioRpcError):
-        async for response in call:
-            texts += [item.alternatives[0].transcript for item in response.results]
-    return Ending(texts, await call.code(), await call.details() or "")
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -62,7 +62,8 @@ def serving(routers: Callable[[Engine], Router]) -> Serving:
         try:
             channel_options = [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)]
             async with reach.aio_channel(server.addresses[0], channel_options) as channel:
-                yield Daemon(server, sessions, Client(server.addresses[0], channel))
+                with closing(Client(server.addresses[0], channel, reach)) as client:
+                    yield Daemon(server, sessions, client)
         finally:
             await server.drain(0.1, 2)
 

@@ -23,7 +23,7 @@ from parakeetd.session import SessionSettings
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_audio_pb2 as audio
 from wavs import chunk, fmt, wav
-from wire import Client, Serving, chunks, ending, opening, pcm, speech
+from wire import Client, Serving, chunks, opening, pcm, speech
 
 MAX_MESSAGE_BYTES = CallLimits().max_message_mib << 20
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -106,8 +106,8 @@ async def test_a_second_configuration_is_refused_after_what_came_before_it_is_an
     serving: Serving,
 ) -> None:
     async with serving() as daemon:
-        call = daemon.client.stub.StreamingRecognize(iter([opening(), *chunks(speech(1.0)), opening()]))
-        end = await ending(call)
+        call = daemon.client.stream(opening(), *chunks(speech(1.0)), opening())
+        end = await call.ending()
         assert await serves_others(daemon.client)
     assert end.code is INVALID
     assert "streaming_config was sent a second time" in end.message
@@ -138,10 +138,10 @@ async def test_a_stream_that_goes_silent_is_ended(
     serving: Serving, begin: list[asr.StreamingRecognizeRequest]
 ) -> None:
     async with serving(settings=SessionSettings(idle_seconds=0.3)) as daemon, asyncio.timeout(10):
-        call = daemon.client.stub.StreamingRecognize()
+        call = daemon.client.stream()
         for request in begin:
             await call.write(request)
-        end = await ending(call)
+        end = await call.ending()
         assert await serves_others(daemon.client)
         assert daemon.sessions.active == 0
     assert end.code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -151,7 +151,7 @@ async def test_a_stream_that_goes_silent_is_ended(
 
 async def test_one_stream_too_many_is_refused_and_may_come_again(serving: Serving) -> None:
     async with serving(settings=SessionSettings(max_streams=1)) as daemon:
-        first = daemon.client.stub.StreamingRecognize()
+        first = daemon.client.stream()
         await first.write(opening())
         await daemon.sessions.until(lambda: daemon.sessions.active == 1)
         code, message = await daemon.client.refusal(opening(), *chunks(speech(0.1)))
@@ -187,7 +187,7 @@ async def test_a_client_killed_in_mid_stream_leaves_nothing_behind_and_no_final(
 
 async def test_a_call_that_its_client_cancels_frees_its_place(serving: Serving) -> None:
     async with serving() as daemon:
-        call = daemon.client.stub.StreamingRecognize()
+        call = daemon.client.stream()
         for request in (opening(), *chunks(speech(1.0))):
             await call.write(request)
         await daemon.sessions.until(lambda: daemon.sessions.active == 1)

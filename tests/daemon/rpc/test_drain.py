@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from parakeetd.routing.fake import FakeEngine
-from wire import Daemon, Serving, chunks, ending, opening, speech
+from wire import Daemon, Serving, chunks, opening, speech
 
 SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -43,7 +43,7 @@ async def test_reflection_lists_the_services(serving: Serving) -> None:
 
 async def test_a_drain_lets_streams_finish_refuses_new_ones_and_says_so_in_health(serving: Serving) -> None:
     async with serving() as daemon, asyncio.timeout(20):
-        call = daemon.client.stub.StreamingRecognize()
+        call = daemon.client.stream()
         for request in (opening(), *chunks(speech(1.0))):
             await call.write(request)
         await daemon.sessions.until(lambda: daemon.sessions.active == 1)
@@ -56,8 +56,8 @@ async def test_a_drain_lets_streams_finish_refuses_new_ones_and_says_so_in_healt
         assert "shutting down" in message
         for request in chunks(speech(1.0)):
             await call.write(request)
-        await call.done_writing()
-        end = await ending(call)
+        call.done_writing()
+        end = await call.ending()
         await drain
     assert end.code is grpc.StatusCode.OK
     assert end.texts == ["2000ms "]
@@ -67,13 +67,13 @@ async def test_a_stream_that_goes_on_is_answered_for_what_it_sent_and_told_to_co
     serving: Serving,
 ) -> None:
     async with serving() as daemon, asyncio.timeout(20):
-        call = daemon.client.stub.StreamingRecognize()
+        call = daemon.client.stream()
         for request in (opening(), *chunks(speech(1.0))):
             await call.write(request)
         # What the server has not read it has not accepted.
         await daemon.sessions.until(lambda: daemon.sessions.heard_samples == 16_000)
         drain = asyncio.create_task(daemon.server.drain(0.2, 5))
-        end = await ending(call)
+        end = await call.ending()
         await drain
     assert end.texts == ["1000ms "]
     assert end.code is grpc.StatusCode.UNAVAILABLE
@@ -82,13 +82,12 @@ async def test_a_stream_that_goes_on_is_answered_for_what_it_sent_and_told_to_co
 async def test_a_drain_ends_though_a_device_hangs_and_clients_watch_or_say_nothing(serving: Serving) -> None:
     gate = threading.Event()
     async with serving(FakeEngine(gate=gate)) as daemon, asyncio.timeout(20):
-        stuck = daemon.client.stub.StreamingRecognize(iter([opening(), *chunks(speech(1.0))]))
-        mute = daemon.client.stub.StreamingRecognize()
-        await mute.wait_for_connection()
+        stuck = daemon.client.stream(opening(), *chunks(speech(1.0)))
+        mute = daemon.client.stream()
         watch = health_stub(daemon).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        await daemon.sessions.until(lambda: daemon.sessions.active >= 1)
+        await daemon.sessions.until(lambda: daemon.sessions.active == 2)
         await daemon.server.drain(0.2, 0.2)
-        codes = [(await ending(stuck)).code, (await ending(mute)).code]
+        codes = {(await stuck.ending()).code, (await mute.ending()).code}
         gate.set()
-    assert all(code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) for code in codes)
+    assert codes <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

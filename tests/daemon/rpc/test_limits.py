@@ -23,7 +23,7 @@ from parakeetd.rpc.gate import client_of
 from parakeetd.session import HERE, Client, Places, SessionSettings
 from parakeetd.vad import Segmentation
 from parakeetd_proto import riva_asr_pb2 as asr
-from wire import Daemon, Serving, chunks, ending, opening, pcm, sessions_of, speech
+from wire import Daemon, Serving, chunks, opening, pcm, sessions_of, speech
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -40,7 +40,7 @@ async def healthy(daemon: Daemon) -> bool:
 
 async def test_one_stream_more_than_the_limit_is_refused_and_health_stays(serving: Serving) -> None:
     async with serving(settings=SessionSettings(max_streams=3)) as daemon:
-        calls = [daemon.client.stub.StreamingRecognize() for _ in range(3)]
+        calls = [daemon.client.stream() for _ in range(3)]
         for call in calls:
             await call.write(opening())
         await daemon.sessions.until(lambda: daemon.sessions.active == 3)
@@ -58,11 +58,11 @@ async def test_one_stream_more_than_the_limit_is_refused_and_health_stays(servin
 
 async def test_a_stream_without_a_configuration_takes_a_place_and_is_ended(serving: Serving) -> None:
     async with serving(settings=SessionSettings(max_streams=1, idle_seconds=0.5)) as daemon:
-        mute = daemon.client.stub.StreamingRecognize()
+        mute = daemon.client.stream()
         await daemon.sessions.until(lambda: daemon.sessions.active == 1)
         code, message = await daemon.client.refusal(opening())
         assert (code, "limits.max_streams" in message) == (EXHAUSTED, True)
-        end = await ending(mute)
+        end = await mute.ending()
         assert await daemon.client.text(speech(0.5)) == "500ms"
     assert (end.code, "limits.idle_seconds" in end.message) == (LATE, True)
 
@@ -73,15 +73,15 @@ async def test_audio_that_waits_too_long_lets_nobody_else_in(serving: Serving) -
         max_queued_seconds=2.0, detector="off", segmentation=Segmentation(max_segment_ms=2_000, overlap_ms=0)
     )
     async with serving(FakeEngine(gate=gate), settings=settings) as daemon:
-        call = daemon.client.stub.StreamingRecognize()
+        call = daemon.client.stream()
         await call.write(opening())
         for request in chunks(speech(4.0), 6400):
             await call.write(request)
         await daemon.sessions.until(lambda: daemon.sessions.heard_samples > 3 * SAMPLE_RATE)
         code, message = await daemon.client.refusal(opening())
         gate.set()
-        await call.done_writing()
-        assert (await ending(call)).code is grpc.StatusCode.OK
+        call.done_writing()
+        assert (await call.ending()).code is grpc.StatusCode.OK
         assert daemon.sessions.queued_seconds == 0
         assert await daemon.client.text(speech(0.5)) == "500ms"
     assert code is EXHAUSTED
@@ -165,7 +165,7 @@ def test_by_default_another_machine_has_half_of_the_streams_and_this_one_all() -
 async def test_the_share_of_a_client_holds_for_its_calls(serving: Serving) -> None:
     settings = SessionSettings(max_streams=4, max_streams_per_client=1)
     async with serving(settings=settings) as daemon:
-        first = daemon.client.stub.StreamingRecognize()
+        first = daemon.client.stream()
         await first.write(opening())
         await daemon.sessions.until(lambda: daemon.sessions.active == 1)
         assert await daemon.client.refusal(opening()) == (

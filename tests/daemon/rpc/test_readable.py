@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from calls import Call
 from parakeetd_proto import riva_asr_pb2 as asr
-from wire import Daemon, Serving, chunks, ending, opening, speech
+from wire import Daemon, Serving, chunks, opening, speech
 
 RIVA = "/nvidia.riva.asr.RivaSpeechRecognition/"
 METHODS = [
@@ -29,8 +31,8 @@ def as_it_is(data: Any) -> bytes:
     return data if isinstance(data, bytes) else data.SerializeToString()
 
 
-def call(daemon: Daemon, method: str) -> Any:
-    return daemon.client.channel.stream_stream(method, request_serializer=as_it_is)
+def call(daemon: Daemon, method: str, answer: Callable[[bytes], Any] | None = None) -> Call:
+    return Call(daemon.client.blocking.stream_stream(method, as_it_is, answer))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -39,7 +41,9 @@ async def test_a_message_that_cannot_be_read_is_an_invalid_argument(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         async with serving() as daemon:
-            end = await ending(call(daemon, method)(iter([NO_MESSAGE])))
+            sending = call(daemon, method)
+            sending.send_all([NO_MESSAGE])
+            end = await sending.ending()
             assert await daemon.client.text(speech(0.5)) == "500ms"
     assert end.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "a message cannot be read" in end.message
@@ -48,13 +52,9 @@ async def test_a_message_that_cannot_be_read_is_an_invalid_argument(
 
 async def test_what_came_before_a_message_that_cannot_be_read_is_answered(serving: Serving) -> None:
     async with serving() as daemon:
-        sent = [opening(), *chunks(speech(1.0)), NO_MESSAGE]
-        stub = daemon.client.channel.stream_stream(
-            METHODS[2],
-            request_serializer=as_it_is,
-            response_deserializer=asr.StreamingRecognizeResponse.FromString,
-        )
-        end = await ending(stub(iter(sent)))
+        sending = call(daemon, METHODS[2], asr.StreamingRecognizeResponse.FromString)
+        sending.send_all([opening(), *chunks(speech(1.0)), NO_MESSAGE])
+        end = await sending.ending()
     assert end.texts == ["1000ms "]
     assert end.code is grpc.StatusCode.INVALID_ARGUMENT
 

@@ -19,7 +19,7 @@ from parakeetd.rpc.client import stream_file
 from parakeetd.rpc.reach import Reach
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
-from wire import Daemon, Serving, ending, opening, pcm, speech
+from wire import Daemon, Serving, opening, pcm, speech
 
 GOOD = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -62,7 +62,7 @@ async def codes(daemon: Daemon, metadata: Metadata) -> dict[str, grpc.StatusCode
     # The published annotations know neither their methods nor asynchronous channels.
     health: Any = getattr(health_pb2_grpc, "HealthStub")(channel)  # noqa: B009
     reflection: Any = getattr(reflection_pb2_grpc, "ServerReflectionStub")(channel)  # noqa: B009
-    streamed = await ending(riva.StreamingRecognize(iter([opening()]), metadata=metadata))
+    streamed = await daemon.client.stream(opening(), metadata=metadata).ending()
     recognize = asr.RecognizeRequest(config=pcm(), audio=speech(0.2))
     listing = asr.RivaSpeechRecognitionConfigRequest()
     check = health_pb2.HealthCheckRequest()
