@@ -20,9 +20,10 @@ from parakeetd.measure.driver import driver_is_installed
 from parakeetd.measure.machine import identity_of
 from parakeetd.model.biasing import Biasing
 from parakeetd.model.bundle import MANIFEST, Bundle, Precision, sha256
+from parakeetd.model.opening import is_small
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device, probe
-from parakeetd.routing import Opener, Router
+from parakeetd.routing import SMALL_ONCE, Estimate, Opener, Router, default_estimate
 from parakeetd.routing.calibration import Calibration, Identity, Point, estimate_of, in_words
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
 
@@ -122,7 +123,7 @@ def _open(
     engines = {device: SharedEngine(opener, activity) for device, opener in homes.openers(followed).items()}
     router = Router(
         engines,
-        estimate=None if calibration is None else estimate_of(calibration),
+        estimate=_guess(bundle) if calibration is None else estimate_of(calibration),
         threshold_seconds=0.0 if settings.choice == "cuda" else settings.threshold_seconds,
         max_queued=max_queued,
         idle_seconds=idle_seconds,
@@ -136,6 +137,11 @@ def _open(
         return Opened(router, biasing)
     use = partial(_use_measured, router, wanted, tables)
     return Opened(router, biasing, BackgroundMeasuring(engines, activity, use, open_device=router.open))
+
+
+def _guess(bundle: Bundle) -> Estimate:
+    """Predicted times on a machine that has not been measured."""
+    return default_estimate(cpu_once=SMALL_ONCE if is_small(bundle.manifest.architecture) else 0.0)
 
 
 def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | None = None) -> Factories:

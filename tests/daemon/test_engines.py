@@ -99,6 +99,24 @@ def test_the_decoder_is_the_one_that_was_fastest_on_this_machine(
     assert used == [("fused",), ("steps",)]
 
 
+@pytest.mark.parametrize(("layers", "together"), [(6, 3), (24, 1)], ids=["small", "large"])
+def test_without_a_table_waiting_segments_of_a_small_model_are_computed_together(
+    bundle: Bundle, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, layers: int, together: int
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(FakeRecognizer, "open", lambda *_, **__: FakeEngine(gate=gate))
+    architecture = replace(bundle.manifest.architecture, layers=layers, d_model=160 * layers // 6)
+    sized = replace(bundle, manifest=replace(bundle.manifest, architecture=architecture))
+    opened.append(open_devices(sized, DeviceSettings(choice="cpu"), max_queued=8))
+    segment: Samples = np.ones(SAMPLE_RATE, np.float32)
+    first = opened[0].router.submit(segment)
+    while not first.running():
+        time.sleep(0.001)
+    waiting = [opened[0].router.submit(segment) for _ in range(3)]
+    gate.set()
+    assert [answer.result(PATIENCE_SECONDS).batch for answer in (first, *waiting)] == [1] + 3 * [together]
+
+
 def test_a_child_is_told_what_decodes_fastest() -> None:
     model = ModelToOpen(EMBEDDED, "5e1f", "cuda", 0, "fp16", {"1": Decoding("loop", 1, 2.5)})
     assert ModelToOpen.of(json.loads(json.dumps(model.fields()))) == model

@@ -78,10 +78,14 @@ def open_parts(
 def threads_for(architecture: Architecture, threads: int = 0) -> int:
     """Threads inside one operator on the CPU: as many as asked for; for 0 one per physical core, or one for all of a
     small encoder."""
+    return threads or (1 if is_small(architecture) else physical_cores())
+
+
+def is_small(architecture: Architecture) -> bool:
+    """Whether the encoder's operators are so short that beginning each of them takes about as long as computing it."""
     # 25 products of d x d for each layer and frame: four in attention, its positions, 16 in the feed-forward halves,
     # and the convolution's.
-    weights = 25 * architecture.layers * architecture.d_model**2
-    return threads or (1 if weights < SMALL_ENCODER else physical_cores())
+    return 25 * architecture.layers * architecture.d_model**2 < SMALL_ENCODER
 
 
 def _open(bundle: Bundle, graph: str, precision: Precision, device: Device, threads: int) -> Session:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from parakeetd.routing.batcher import BatchLimits
 from parakeetd.routing.home import Engine, Home, InProcess, Opener
-from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, Estimate, default_estimate
+from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, SMALL_ONCE, Estimate, default_estimate
 from parakeetd.routing.router import DeviceReport, Router
 from parakeetd.routing.schedule import Dropped
 from parakeetd.routing.worker import Routed
 
 __all__ = [
     "DEFAULT_THRESHOLD_SECONDS",
+    "SMALL_ONCE",
     "BatchLimits",
     "DeviceReport",
     "Dropped",

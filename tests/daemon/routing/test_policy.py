@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from parakeetd.model.sessions import Device
-from parakeetd.routing import default_estimate
+from parakeetd.routing import SMALL_ONCE, default_estimate
 from parakeetd.routing.batcher import Piece
 from parakeetd.routing.policy import (
     INTERIM_USEFUL_SECONDS,
@@ -44,6 +44,16 @@ def planned(pieces: Sequence[Piece], devices: Sequence[DeviceState] = BOTH, now:
 
 def lengths(made: Plan[Piece], device: Device) -> list[list[float]]:
     return [[piece.seconds for piece in batch.pieces] for batch in made.batches[device]]
+
+
+@pytest.mark.parametrize(("other", "together"), [(2.4, True), (1.7, True), (1.0, False)])
+def test_pieces_join_where_what_a_batch_takes_once_is_more_than_the_padding(
+    other: float, together: bool
+) -> None:
+    made = plan(
+        [final(2.4), final(other)], [DeviceState("cpu")], default_estimate(cpu_once=SMALL_ONCE), now=0.0
+    )
+    assert lengths(made, "cpu") == ([[2.4, other]] if together else [[2.4], [other]])
 
 
 @pytest.mark.parametrize(("seconds", "device"), [(0.5, "cpu"), (1.9, "cpu"), (2.1, "cuda"), (20.0, "cuda")])
