@@ -19,11 +19,11 @@ from parakeetd.measure.background import Activity, BackgroundMeasuring, SharedEn
 from parakeetd.measure.driver import driver_is_installed
 from parakeetd.measure.machine import identity_of
 from parakeetd.model.biasing import Biasing
-from parakeetd.model.bundle import MANIFEST, Bundle, Precision, sha256
-from parakeetd.model.opening import is_small
+from parakeetd.model.bundle import MANIFEST, Architecture, Bundle, Precision, sha256
+from parakeetd.model.opening import is_small, lanes_for
 from parakeetd.model.recognizer import Recognizer
 from parakeetd.model.sessions import Device, probe
-from parakeetd.routing import SMALL_ONCE, Estimate, Opener, Router, default_estimate
+from parakeetd.routing import SMALL_ONCE, Estimate, Opener, Router, default_estimate, limits_for
 from parakeetd.routing.calibration import Calibration, Identity, Point, estimate_of, in_words
 from parakeetd.routing.calibration_file import read_calibration, table_file, write_calibration
 
@@ -119,12 +119,15 @@ def _open(
     calibration = None if tables is None else usable_calibration(tables, wanted)
     # Measured on this machine, maybe in another precision than the manifest's record, and surely in this one.
     followed = bundle if calibration is None else bundle.decoded_as(calibration.decoding)
+    architecture = bundle.manifest.architecture
+    lanes = lanes_for(architecture, settings.threads)
     activity = Activity()
     engines = {device: SharedEngine(opener, activity) for device, opener in homes.openers(followed).items()}
     router = Router(
         engines,
-        estimate=_guess(bundle) if calibration is None else estimate_of(calibration),
+        estimate=_guess(architecture, lanes) if calibration is None else estimate_of(calibration),
         threshold_seconds=0.0 if settings.choice == "cuda" else settings.threshold_seconds,
+        limits=limits_for(lanes),
         max_queued=max_queued,
         idle_seconds=idle_seconds,
     )
@@ -139,9 +142,9 @@ def _open(
     return Opened(router, biasing, BackgroundMeasuring(engines, activity, use, open_device=router.open))
 
 
-def _guess(bundle: Bundle) -> Estimate:
+def _guess(architecture: Architecture, lanes: int) -> Estimate:
     """Predicted times on a machine that has not been measured."""
-    return default_estimate(cpu_once=SMALL_ONCE if is_small(bundle.manifest.architecture) else 0.0)
+    return default_estimate(cpu_once=SMALL_ONCE if is_small(architecture) else 0.0, cpu_lanes=lanes)
 
 
 def recognizers(bundle: Bundle, settings: DeviceSettings, biasing: Biasing | None = None) -> Factories:

@@ -14,7 +14,7 @@ import onnxruntime
 from parakeetd import __version__
 from parakeetd.measure.driver import Driver, installed_driver
 from parakeetd.model.bundle import MANIFEST, Bundle, Precision, sha256
-from parakeetd.model.opening import threads_for
+from parakeetd.model.opening import lanes_for, threads_for
 from parakeetd.model.sessions import Device, physical_cores
 from parakeetd.routing.calibration import DeviceIdentity, Identity
 
@@ -56,6 +56,7 @@ def identity_of(
                 device,
                 bundle.precision_for(device, precision),
                 threads=threads_for(bundle.manifest.architecture, threads) if device == "cpu" else 0,
+                lanes=lanes_for(bundle.manifest.architecture, threads) if device == "cpu" else 1,
                 hardware=(gpu or hardware(installed_driver())) if device == "cuda" else "",
             )
             for device in devices

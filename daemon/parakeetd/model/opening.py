@@ -81,6 +81,12 @@ def threads_for(architecture: Architecture, threads: int = 0) -> int:
     return threads or (1 if is_small(architecture) else physical_cores())
 
 
+def lanes_for(architecture: Architecture, threads: int = 0) -> int:
+    """Groups of a batch that are computed side by side on the CPU: one per physical core for a small encoder, one where
+    threads are asked for or share each operator."""
+    return physical_cores() if not threads and is_small(architecture) else 1
+
+
 def is_small(architecture: Architecture) -> bool:
     """Whether the encoder's operators are so short that beginning each of them takes about as long as computing it."""
     # 25 products of d x d for each layer and frame: four in attention, its positions, 16 in the feed-forward halves,

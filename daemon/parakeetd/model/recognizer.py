@@ -9,13 +9,14 @@ import numpy as np
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError
 from parakeetd.model import buckets
-from parakeetd.model.biasing import Biasing
+from parakeetd.model.biasing import Bias, Biasing
 from parakeetd.model.bundle import Architecture, Bundle, Precision
 from parakeetd.model.decoders import Decoders
 from parakeetd.model.decoding import DecodeOptions, check_decoder, decoders_of
 from parakeetd.model.features import Features, LogMel
 from parakeetd.model.forms import Decoding
-from parakeetd.model.opening import open_parts
+from parakeetd.model.lanes import Lanes
+from parakeetd.model.opening import lanes_for, open_parts
 from parakeetd.model.sessions import Device, Session
 from parakeetd.model.tokens import Vocabulary, transcript
 from parakeetd.model.transcript import Transcript
@@ -35,10 +36,12 @@ class Recognizer:
         decoders: Decoders,
         device: Device,
         biasing: Biasing | None = None,
+        lanes: int = 1,
     ) -> None:
         """
         Args:
             biasing: what makes phrases and languages count; without it they do not.
+            lanes: groups of a batch's pieces that are computed side by side.
         """
         self.architecture = architecture
         self.device = device
@@ -47,6 +50,7 @@ class Recognizer:
         self._log_mel = log_mel
         self._encoder = encoder
         self._biasing = biasing
+        self._lanes = Lanes(lanes)
 
     @classmethod
     def open(
@@ -62,7 +66,8 @@ class Recognizer:
         """Check the bundle's files and open its graphs. A GPU is warmed up too, which takes seconds.
 
         Args:
-            threads: threads inside one operator on the CPU; 0: as many as suit the model.
+            threads: threads inside one operator on the CPU; 0: as many as suit the model. One that does not suit more
+                than one computes larger batches in groups, side by side.
             precision: of the encoder, prediction network and joint; the fastest on the device when not given.
             decoding: how every batch is decoded; what the bundle recommends when not given.
             biasing: of this bundle, where several share one.
@@ -80,6 +85,7 @@ class Recognizer:
             decoders=parts.decoders,
             device=device,
             biasing=biasing or Biasing.of(bundle),
+            lanes=lanes_for(bundle.manifest.architecture, threads) if device == "cpu" else 1,
         )
         if device == "cuda":
             recognizer.warm_up(buckets.usual_buckets())
@@ -103,20 +109,23 @@ class Recognizer:
         for option in options:
             check_decoder(option.decoder, decoders_of(self.architecture), "in use")
         biases = [self._biasing(option) if self._biasing else None for option in options]
-        results = [Transcript()] * len(audio)
-        spoken = [i for i, samples in enumerate(audio) if len(samples)]
-        if not spoken:
-            return results
-        encoded = self.encode(self.features([audio[i] for i in spoken]))
-        hypotheses = self.decoders(encoded, [options[i] for i in spoken], [biases[i] for i in spoken])
-        for i, tokens in zip(spoken, hypotheses, strict=True):
-            results[i] = transcript(
+        spoken = [piece for piece in zip(audio, options, biases, strict=True) if len(piece[0])]
+        computed = iter(self._lanes.map(self._together, spoken, [len(piece[0]) for piece in spoken]))
+        return [next(computed) if len(samples) else Transcript() for samples in audio]
+
+    def _together(self, pieces: Sequence[tuple[Samples, DecodeOptions, Bias | None]]) -> list[Transcript]:
+        """Transcripts of pieces that are computed as one batch, none of them empty."""
+        audio, options, biases = zip(*pieces, strict=True)
+        encoded = self.encode(self.features(audio))
+        return [
+            transcript(
                 tokens,
                 self._vocabulary,
                 frame_seconds=self.architecture.frame_seconds,
-                audio_seconds=len(audio[i]) / SAMPLE_RATE,
+                audio_seconds=len(samples) / SAMPLE_RATE,
             )
-        return results
+            for tokens, samples in zip(self.decoders(encoded, options, biases), audio, strict=True)
+        ]
 
     def features(self, audio: Sequence[Samples]) -> Features:
         """The first stage: log-mel features of pieces, none of them empty.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from parakeetd.routing.batcher import BatchLimits
 from parakeetd.routing.home import Engine, Home, InProcess, Opener
-from parakeetd.routing.policy import DEFAULT_THRESHOLD_SECONDS, SMALL_ONCE, Estimate, default_estimate
+from parakeetd.routing.policy import (
+    DEFAULT_THRESHOLD_SECONDS,
+    SMALL_ONCE,
+    Estimate,
+    default_estimate,
+    limits_for,
+)
 from parakeetd.routing.router import DeviceReport, Router
 from parakeetd.routing.schedule import Dropped
 from parakeetd.routing.worker import Routed
@@ -23,4 +29,5 @@ __all__ = [
     "Routed",
     "Router",
     "default_estimate",
+    "limits_for",
 ]

@@ -31,6 +31,8 @@ class DeviceIdentity:
     precision: Precision
     threads: int = 0
     """Threads of one segment on the CPU; 0 on a GPU."""
+    lanes: int = 1
+    """Groups of a batch that are computed side by side."""
     hardware: str = ""
     """Name and driver of the GPU; empty for the CPU, which is the machine's."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
+from parakeetd.model.lanes import groups
 from parakeetd.model.sessions import Device
 from parakeetd.routing.batcher import Batch, BatchLimits, P, joined, takes_more
 
@@ -25,6 +26,9 @@ DEFAULT_LIMITS: Mapping[Device, BatchLimits] = {
 SMALL_ONCE = 0.4
 """`cpu_once` of a small encoder, whose operators take about as long to begin as to compute. One thread took 4.5 ms for
 a piece of 1.7 s, 6.7 for two, 11.2 for four, 20 for eight."""
+
+LANES_SHARE = 1.2
+"""How much longer a group takes beside others than alone: they share caches, memory and the interpreter."""
 
 OPENING_SECONDS: Mapping[Device, float] = {"cpu": 3.0, "cuda": 6.0}
 """What opening an engine takes until it has been seen."""
@@ -50,7 +54,7 @@ chance."""
 
 
 def default_estimate(
-    threshold_seconds: float = DEFAULT_THRESHOLD_SECONDS, *, cpu_once: float = 0.0
+    threshold_seconds: float = DEFAULT_THRESHOLD_SECONDS, *, cpu_once: float = 0.0, cpu_lanes: int = 1
 ) -> Estimate:
     """Times to begin with on a machine that has not been measured.
 
@@ -60,6 +64,7 @@ def default_estimate(
 
     Args:
         cpu_once: share of a piece's time on the CPU that a batch takes once, however many pieces it has.
+        cpu_lanes: groups of a batch that the CPU computes side by side.
     """
     piece, second = 0.02, 1 / 12
     gpu_piece, gpu_second = 0.001, 1 / 300
@@ -69,9 +74,18 @@ def default_estimate(
     def estimate(device: Device, seconds: float, count: int) -> float:
         if device == "cuda":
             return delay + count * (gpu_piece + seconds * gpu_second)
-        return (cpu_once + count * (1 - cpu_once)) * (piece + seconds * second)
+        side_by_side = len(groups([1] * count, cpu_lanes))
+        in_one = math.ceil(count / side_by_side)
+        company = LANES_SHARE if side_by_side > 1 else 1.0
+        return company * (cpu_once + in_one * (1 - cpu_once)) * (piece + seconds * second)
 
     return estimate
+
+
+def limits_for(cpu_lanes: int) -> Mapping[Device, BatchLimits]:
+    """The usual limits, for each of the CPU's lanes."""
+    cpu = DEFAULT_LIMITS["cpu"]
+    return {**DEFAULT_LIMITS, "cpu": BatchLimits(cpu_lanes * cpu.pieces, cpu_lanes * cpu.seconds)}
 
 
 @dataclass(frozen=True, slots=True)

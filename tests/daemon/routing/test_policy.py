@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from parakeetd.model.sessions import Device
-from parakeetd.routing import SMALL_ONCE, default_estimate
+from parakeetd.routing import SMALL_ONCE, default_estimate, limits_for
 from parakeetd.routing.batcher import Piece
 from parakeetd.routing.policy import (
     INTERIM_USEFUL_SECONDS,
+    LANES_SHARE,
     RATIO_HALF_LIFE_SECONDS,
     RATIO_LIMIT,
     DeviceState,
@@ -54,6 +55,14 @@ def test_pieces_join_where_what_a_batch_takes_once_is_more_than_the_padding(
         [final(2.4), final(other)], [DeviceState("cpu")], default_estimate(cpu_once=SMALL_ONCE), now=0.0
     )
     assert lengths(made, "cpu") == ([[2.4, other]] if together else [[2.4], [other]])
+
+
+def test_lanes_share_a_batch_of_four_and_leave_a_batch_of_three_in_one_piece() -> None:
+    one, two = (default_estimate(cpu_once=SMALL_ONCE, cpu_lanes=lanes) for lanes in (1, 2))
+    assert [two("cpu", 2.0, count) for count in (1, 2, 3)] == [one("cpu", 2.0, count) for count in (1, 2, 3)]
+    assert two("cpu", 2.0, 4) == pytest.approx(LANES_SHARE * one("cpu", 2.0, 2))
+    assert two("cpu", 2.0, 4) < two("cpu", 2.0, 3)
+    assert limits_for(2)["cpu"].pieces == 2 * limits_for(1)["cpu"].pieces
 
 
 @pytest.mark.parametrize(("seconds", "device"), [(0.5, "cpu"), (1.9, "cpu"), (2.1, "cuda"), (20.0, "cuda")])
