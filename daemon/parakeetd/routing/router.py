@@ -123,7 +123,7 @@ class Router:
 
     def wake(self) -> None:
         """Somebody is about to speak: open what has left for want of work, or has died of it. Returns at once."""
-        now = time.monotonic()
+        now, died = time.monotonic(), False
         with self._changed:
             for device, worker in self._workers.items():
                 # Nobody waits for the answer of an engine that has nothing to do, and so would hear of its end.
@@ -131,8 +131,10 @@ class Router:
                     log.error("device %s: its process has ended while it had nothing to do", device)
                     self._schedule.failed(device, now, "its process has ended")
                     self._present.discard(device)
-            self._schedule.wake(now)
-            self._changed.notify_all()
+                    died = True
+            # Each stream comes by here: threads are woken only where there is something to do.
+            if self._schedule.wake(now) or died:
+                self._changed.notify_all()
 
     def suspend(self, device: Device, timeout: float) -> bool:
         """Have a device's engine leave with all its memory, and stay away until `resume`. Others do its work.

@@ -166,17 +166,23 @@ class Schedule(Generic[P]):
         record = self._records[device]
         record.wanted, record.used_at = not record.open, now
 
-    def wake(self, now: float) -> None:
+    def wake(self, now: float) -> bool:
         """Somebody is about to speak: have closed engines opened, unless a GPU's is open already.
 
         The CPU's serves until the GPU's is there. What is suspended or failed a short time ago is left alone.
+
+        Returns:
+            Whether there is one to be opened.
         """
+        asked = False
         gpu_open = any(record.open for device, record in self._records.items() if device != "cpu")
         for device, record in self._records.items():
             if record.open:
                 record.used_at = now
             elif not gpu_open and not record.suspended and record.healthy(now):
                 self.want(device, now)
+                asked = True
+        return asked
 
     def suspend(self, device: Device) -> None:
         """The device's engine is to leave when it has done what it does, and to stay away."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.vad.evidence import Verdict
 
+_SPEECH, _SILENCE = Verdict(True, True), Verdict(False, False)
+
 
 class EverythingIsSpeech:
     frame_samples = SAMPLE_RATE * 20 // 1000
@@ -20,7 +22,7 @@ class NothingIsDoubted:
     """Whatever the detector hears is confirmed."""
 
     def judge(self, frames: Samples, heard: Sequence[bool]) -> Sequence[Verdict]:
-        return [Verdict(one, one) for one in heard]
+        return [_SPEECH if one else _SILENCE for one in heard]
 
     def finish(self) -> bool:
         return True

@@ -212,7 +212,7 @@ class Segmenter:
         self._confirmed = self._confirmed or frame.confirmed
         if speech:
             self._speech_end = self._now
-        if self._silent(*self._end):
+        elif self._silent(*self._end):
             return self._close(self._start)
         if not self._confirmed and self._now - self._start > self._look_back:
             self._start += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from parakeetd.model.sessions import Device
 from parakeetd.model.transcript import Transcript
 from parakeetd.routing import Dropped, Engine, Estimate, Routed, Router
 from parakeetd.routing.fake import FakeEngine
+from parakeetd.routing.schedule import Schedule, Step
+from parakeetd.routing.worker import Job
 
 WAIT_SECONDS = 10.0
 """Far more than any of these take; a test that needs it has failed."""
@@ -339,3 +342,25 @@ def test_many_clients_at_once_with_a_gpu_that_fails_now_and_then_all_get_their_o
         assert router.queued == 0
     assert not any(each.is_alive() for each in clients)
     assert wrong == []
+
+
+def test_a_stream_that_begins_wakes_no_thread_while_the_engine_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Device] = []
+    step = Schedule.step
+
+    def counted(schedule: Schedule[Job], device: Device, now: float) -> Step[Job]:
+        looks.append(device)
+        return step(schedule, device, now)
+
+    monkeypatch.setattr(Schedule, "step", counted)
+    with routing(cpu=FakeEngine()) as router:
+        answer(router.submit(speech(1)))
+        # The worker looks once more when it has computed that.
+        time.sleep(0.2)
+        before = len(looks)
+        for _ in range(10):
+            router.wake()
+            time.sleep(0.005)
+        assert len(looks) == before
