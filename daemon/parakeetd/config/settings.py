@@ -115,8 +115,8 @@ class DeviceSettings:
     """Segments from this length go to the GPU, whatever was measured; None for the device that is predicted to finish
     first."""
     threads: int = 0
-    """CPU threads of one segment; 0 for one per physical core. Where the model is small, 0 is one thread a segment, and the
-    cores share a batch of several."""
+    """CPU threads of one segment; 0 for one per physical core, and for one where the model is small: there the cores
+    share batches."""
     precision: PrecisionChoice = "auto"
     """`auto` is the fastest that the model has for the device: int8 on a CPU, fp16 on a GPU."""
     gpu_idle_seconds: float = 300.0
