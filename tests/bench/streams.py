@@ -27,10 +27,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -38,39 +38,30 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from measuring import ROOT, cpu_seconds, machine, percentile, resident_mb, results_file, write_results
+from measuring import ROOT, cpu_seconds, machine, results_file, write_results
 from speech_load import (
     RATE,
-    Latencies,
     Track,
     make_track,
     most_streams,
-    pair,
-    sent_with,
     shipped_pieces,
 )
 from speech_servers import (
+    SHERPA_OPTIONS,
     Detection,
-    Helper,
     Options,
     Parakeetd,
     Server,
-    children,
     parakeetd,
     parakeetd_utterances,
     sherpa,
     sherpa_with_detection,
     until,
 )
+from speech_trials import CLIPS, FLUSH_SECONDS, HEAD, PAUSES, Trial, once, tried
 
-CLIPS = ROOT / "daemon/parakeetd/embedded/clips"
-PAUSES = (1.5, 4.0)
-"""Shortest and longest pause between utterances, seconds."""
-FLUSH_SECONDS = 5.0
-"""After the last utterance that counts a stream goes on for this long, so that none ends with it."""
-LATE_SECONDS = 0.1
-"""A load generator that sends later than this (P99) measures itself; its run is marked."""
 TWICE, SILENT_SHARE = 2.0, 0.01
+TELL = partial(print, flush=True)
 
 Serving = Callable[[Path, Options], AbstractContextManager[Server]]
 
@@ -80,86 +71,6 @@ SERVERS: Mapping[str, Serving] = {
     "sherpa": sherpa,
     "sherpa-vad": sherpa_with_detection,
 }
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One server under one load."""
-
-    server: str
-    streams: int
-    latencies: Latencies
-    server_cores: float
-    """Processor time over time."""
-    client_cores: float
-    resident_mb: float
-    late_p99: float
-    """By how much the load was sent too late, seconds."""
-
-    @property
-    def valid(self) -> bool:
-        return self.late_p99 <= LATE_SECONDS
-
-
-def tried(server: Server, streams: int, track: Track, options: Options) -> Trial:
-    """A trial, and another one when its load was not sent in time: a machine can stand still for other reasons."""
-    made = once(server, streams, track, options)
-    if not made.valid:
-        print(row(made), flush=True)
-        made = once(server, streams, track, options)
-    print(row(made), flush=True)
-    return made
-
-
-def once(server: Server, streams: int, track: Track, options: Options) -> Trial:
-    with server.helpers(streams, track) as helpers:
-        made = asyncio.run(trial(server, streams, track, options, helpers))
-    return replace(made, late_p99=max(made.late_p99, *(helper.late_p99 for helper in helpers), 0.0))
-
-
-async def trial(
-    server: Server, streams: int, track: Track, options: Options, helpers: Sequence[Helper]
-) -> Trial:
-    """Run so many streams at once for `options.seconds` and hold what came back against what was said."""
-    clock = asyncio.get_running_loop()
-    seconds = options.seconds + FLUSH_SECONDS
-    starts = [item.start for item in track.spoken]
-    usable = sum(start + seconds + 1 < len(track.samples) / RATE for start in starts)
-    windows = [track.window(7 * number % usable, seconds) for number in range(streams)]
-    counted = [[item for item in window.spoken if item.end < options.seconds] for window in windows]
-    # Evenly over four seconds: people do not begin to speak at once.
-    begun = clock.time() + 0.5
-    begins = [begun + 4.0 * number / streams for number in range(streams)]
-    client_before = time.process_time()
-    before = {pid: cpu_seconds(pid) for pid in (server.pid, *(helper.pid for helper in helpers))}
-    answers = await asyncio.gather(
-        *(server.stream(window, begin, options.chunk) for window, begin in zip(windows, begins, strict=True))
-    )
-    wall = clock.time() - begun
-    used = sum(cpu_seconds(pid) - at_first for pid, at_first in before.items())
-    latencies, lost, other = [], 0, 0
-    for answer, spoken, begin in zip(answers, counted, begins, strict=True):
-        for item, finals in zip(spoken, pair(spoken, answer.finals), strict=True):
-            if not finals:
-                lost += 1
-                continue
-            known = begin + sent_with(item.end + options.end_silence, options.chunk)
-            latencies.append(finals[-1].received - known)
-            other += " ".join(final.text for final in finals) != item.text
-    if failures := [answer.failure for answer in answers if answer.failure]:
-        print(
-            f"  {server.name}: {len(failures)} streams ended with an error, such as {failures[0]}", flush=True
-        )
-    late = [value for answer in answers for value in answer.late]
-    return Trial(
-        server.name,
-        streams,
-        Latencies.of(latencies, lost=lost, other_words=other),
-        used / wall,
-        (time.process_time() - client_before) / wall,
-        sum(resident_mb(pid) for pid in (server.pid, *children(server.pid))),
-        percentile(late, 99),
-    )
 
 
 @dataclass(frozen=True)
@@ -193,22 +104,6 @@ async def silence(
     return Silence(kind, streams, options.chunk, used / options.silent_seconds / streams)
 
 
-HEAD = (
-    "| server | streams | P50 | P95 | P99 | finals | lost | other words | server | client | memory | sent late |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def row(made: Trial) -> str:
-    took = made.latencies
-    times = " | ".join(f"{1e3 * value:.0f} ms" for value in (took.p50, took.p95, took.p99))
-    return (
-        f"| {made.server} | {made.streams} | {times} | {took.finals} | {took.lost} | {took.other_words} "
-        f"| {made.server_cores:.2f} cores | {made.client_cores:.2f} cores | {made.resident_mb:.0f} MB "
-        f"| {1e3 * made.late_p99:.0f} ms{'' if made.valid else ', too late'} |"
-    )
-
-
 def search(
     server: Server, track: Track, options: Options, bound: float, known: Sequence[Trial]
 ) -> tuple[int, list[Trial]]:
@@ -224,10 +119,10 @@ def search(
     trials: list[Trial] = []
     held = [(made.streams, within(made)) for made in known]
     while (streams := most_streams(held)) is not None and streams <= options.max_streams:
-        trials.append(tried(server, streams, track, options))
+        trials.append(tried(server, streams, track, options, TELL))
         if not within(trials[-1]):
             # One pause of the machine would end the search: a bound is missed when it is missed twice.
-            trials.append(tried(server, streams, track, options))
+            trials.append(tried(server, streams, track, options, TELL))
         held.append((streams, within(trials[-1])))
     return max((n for n, ok in held if ok), default=0), trials
 
@@ -279,7 +174,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--sherpa-options",
-        default="--num-work-threads=2 --num-threads=1 --max-batch-size=5",
+        default=SHERPA_OPTIONS,
         help="default: %(default)s",
     )
     arguments = parser.parse_args()
@@ -334,7 +229,7 @@ def measure(folder: Path, arguments: argparse.Namespace, options: Options, where
     for serve in servers:
         with serve(folder, options) as server:
             once(server, 1, track, _shorter(options, 10.0))  # warm
-            known = [tried(server, streams, track, options) for streams in counts]
+            known = [tried(server, streams, track, options, TELL) for streams in counts]
             shorter = _shorter(options, arguments.search_seconds)
             for bound in bounds:
                 found, searched = search(server, track, shorter, bound, known)

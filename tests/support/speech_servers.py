@@ -55,6 +55,10 @@ class Options:
     """For a second run of sherpa-onnx's server, with its detectors beside it."""
 
 
+SHERPA_OPTIONS = "--num-work-threads=2 --num-threads=1 --max-batch-size=5"
+"""Of sherpa-onnx's server, for two cores."""
+
+
 @dataclass
 class Stream:
     """What one client got."""
