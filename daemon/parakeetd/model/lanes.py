@@ -3,9 +3,13 @@ pieces side by side."""
 
 from __future__ import annotations
 
+import queue
+import threading
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,23 +29,56 @@ def groups(lengths: Sequence[int], lanes: int) -> list[list[int]]:
 
 
 class Lanes:
-    """Threads that compute groups of a batch, one each."""
+    """Threads that compute groups of a batch, one each. They end when nobody has the lanes any more."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads = ThreadPoolExecutor(count, "parakeetd-lane") if count > 1 else None
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        if count == 1:
+            return
+        for number in range(count):
+            # Not those of an executor, which a program waits for before it ends: one may hang in a device.
+            threading.Thread(
+                target=_compute, args=(self._groups,), name=f"parakeetd-lane-{number}", daemon=True
+            ).start()
+        weakref.finalize(self, _end, self._groups, count)
 
     def map(
         self, compute: Callable[[Sequence[T]], Sequence[R]], pieces: Sequence[T], lengths: Sequence[int]
     ) -> list[R]:
-        """What `compute` answers for groups of these pieces, in the order of the pieces."""
-        if self._threads is None or len(pieces) < 2 * LEAST:
+        """What `compute` answers for groups of these pieces, in the order of the pieces.
+
+        Raises:
+            Exception: what `compute` raised. Other groups may still be under way.
+        """
+        if self.count == 1 or len(pieces) < 2 * LEAST:
             return list(compute(pieces)) if pieces else []
         places = groups(lengths, self.count)
-        computed = self._threads.map(compute, [[pieces[i] for i in group] for group in places])
+        under_way: list[Future[Sequence[R]]] = [Future() for _ in places]
+        for group, future in zip(places, under_way, strict=True):
+            self._groups.put((partial(compute, [pieces[i] for i in group]), future))
         answers = {
             i: answer
-            for group, answered in zip(places, computed, strict=True)
-            for i, answer in zip(group, answered, strict=True)
+            for group, future in zip(places, under_way, strict=True)
+            for i, answer in zip(group, future.result(), strict=True)
         }
         return [answers[i] for i in range(len(pieces))]
+
+
+_Group = tuple[Callable[[], Any], Future[Any]]
+
+
+def _compute(waiting: queue.SimpleQueue[_Group | None]) -> None:
+    while (group := waiting.get()) is not None:
+        compute, future = group
+        try:
+            future.set_result(compute())
+        except BaseException as error:
+            future.set_exception(error)
+        # Whoever waits for the next group must not keep what computed this one.
+        del group, compute, future
+
+
+def _end(waiting: queue.SimpleQueue[_Group | None], count: int) -> None:
+    for _ in range(count):
+        waiting.put(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,6 +62,36 @@ def test_what_is_too_little_for_two_groups_is_computed_by_the_caller(pieces: int
     numbers = list(range(pieces))
     assert Lanes(lanes).map(compute, numbers, [1] * pieces) == numbers
     assert threads == [threading.current_thread()] * bool(pieces)
+
+
+def test_threads_end_when_nobody_has_the_lanes_any_more() -> None:
+    used: list[threading.Thread] = []
+
+    def compute(pieces: Sequence[int]) -> Sequence[int]:
+        used.append(threading.current_thread())
+        return pieces
+
+    lanes = Lanes(2)
+    lanes.map(compute, [1, 2, 3, 4], [1] * 4)
+    assert all(thread.is_alive() for thread in used)
+    del lanes
+    for thread in used:
+        thread.join(WAIT_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_a_lane_that_hangs_does_not_keep_the_program_from_ending() -> None:
+    script = """
+import threading
+from parakeetd.model.lanes import Lanes
+begun = threading.Semaphore(0)
+def hang(pieces):
+    begun.release()
+    threading.Event().wait()
+threading.Thread(target=lambda: Lanes(2).map(hang, [1, 2, 3, 4], [1] * 4), daemon=True).start()
+begun.acquire(), begun.acquire()
+"""
+    subprocess.run([sys.executable, "-c", script], timeout=WAIT_SECONDS, check=True)
 
 
 @pytest.fixture
