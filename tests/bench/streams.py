@@ -48,10 +48,10 @@ from speech_load import (
 )
 from speech_servers import (
     SHERPA_OPTIONS,
-    Detection,
     Options,
     Parakeetd,
     Server,
+    detection,
     parakeetd,
     parakeetd_utterances,
     sherpa,
@@ -195,13 +195,7 @@ def main() -> int:
         python=arguments.python,
         sherpa=arguments.sherpa,
         sherpa_options=shlex.split(arguments.sherpa_options),
-        detection=arguments.vad
-        and Detection(
-            arguments.sherpa.with_name("python"),
-            Path(__file__).with_name("streams_vad.py"),
-            arguments.vad.resolve(),
-            arguments.chunk,
-        ),
+        detection=arguments.vad and detection(arguments.sherpa, arguments.vad, arguments.chunk),
     )
     where = machine()
     with ExitStack() as stack:

@@ -4,8 +4,9 @@
 
 Both servers run all the time. N streams go to sherpa-onnx's, then 2 N to the daemon, and again: the speed of a machine
 changes from one minute to the next, and this way it changes for both. What a stream is and what counts as latency is
-what `streams.py` says of its servers `utterances` and `sherpa`: clients send each utterance whole. Prints each trial
-and the medians of P95; exit code 1 when the daemon's is higher anywhere, or an utterance was lost.
+what `streams.py` says of its servers `utterances` and `sherpa`: clients send each utterance whole. With --vad both hear
+live streams and detect speech themselves: its `parakeetd` and `sherpa-vad`. Prints each trial and the medians of P95;
+exit code 1 when the daemon's is higher anywhere, or an utterance was lost.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from measuring import ROOT, machine, results_file, write_results
 from speech_load import make_track, shipped_pieces
-from speech_servers import SHERPA_OPTIONS, Options, parakeetd_utterances, sherpa
+from speech_servers import (
+    SHERPA_OPTIONS,
+    Options,
+    detection,
+    parakeetd,
+    parakeetd_utterances,
+    sherpa,
+    sherpa_with_detection,
+)
 from speech_trials import CLIPS, FLUSH_SECONDS, HEAD, PAUSES, Trial, once, tried
 
 
@@ -38,7 +47,10 @@ def turns(
     tell = partial(print, flush=True)
     track = make_track(shipped_pieces(CLIPS), options.seconds + FLUSH_SECONDS + 120, PAUSES)
     made: dict[int, list[tuple[Trial, Trial]]] = {count: [] for count in streams}
-    with parakeetd_utterances(folder, options) as ours, sherpa(folder, options) as theirs:
+    our_server, their_server = (
+        (parakeetd, sherpa_with_detection) if options.detection else (parakeetd_utterances, sherpa)
+    )
+    with our_server(folder, options) as ours, their_server(folder, options) as theirs:
         for server in (ours, theirs):
             once(server, max(streams), track, options)  # warm
         print(HEAD, flush=True)
@@ -59,6 +71,9 @@ def main() -> int:
     parser.add_argument("--streams", default="300,350,400", metavar="N,N", help="of sherpa-onnx's server")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="that streams last")
+    parser.add_argument(
+        "--vad", type=Path, metavar="MODEL.onnx", help="Silero's model: both hear live streams"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE.json")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help="that runs the daemon")
     parser.add_argument("--convert", type=Path, default=ROOT / ".venv-convert/bin/python", metavar="PYTHON")
@@ -82,6 +97,7 @@ def main() -> int:
         sherpa=arguments.sherpa,
         sherpa_options=shlex.split(SHERPA_OPTIONS),
         cpu_process=True,
+        detection=arguments.vad and detection(arguments.sherpa, arguments.vad, 0.1),
     )
     where = machine()
     with ExitStack() as stack:
@@ -110,7 +126,8 @@ def main() -> int:
         },
     }
     today = datetime.datetime.now().astimezone().date()
-    print(write_results(arguments.output or results_file(f"streams-twice-{name}", where, today), results))
+    what = f"streams-twice-{'live-' if arguments.vad else ''}{name}"
+    print(write_results(arguments.output or results_file(what, where, today), results))
     return int(not held)
 
 

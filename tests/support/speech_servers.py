@@ -22,6 +22,7 @@ from typing import Protocol
 import grpc
 import numpy as np
 
+from measuring import ROOT
 from parakeetd_proto import riva_asr_pb2 as asr
 from parakeetd_proto import riva_asr_pb2_grpc
 from parakeetd_proto import riva_audio_pb2 as audio
@@ -220,6 +221,12 @@ class Detection:
         arguments = [str(self.model), str(track), str(streams), str(self.chunk_seconds)]
         command = [str(self.python), str(self.script), *arguments]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def detection(sherpa: Path, model: Path, chunk_seconds: float) -> Detection:
+    """By the library beside this server, with Silero's model."""
+    script = ROOT / "tests/bench/streams_vad.py"
+    return Detection(sherpa.with_name("python"), script, model.resolve(), chunk_seconds)
 
 
 @dataclass
