@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -88,11 +89,20 @@ def plan(config: Config) -> Plan:
         # Nobody asks by HTTP. Serve listens all the same, and so only where nobody else comes.
         http_options={"host": "127.0.0.1", "port": cluster.port + 1},
         config=_of_a_replica(config),
-        warnings=(
-            f"port {cluster.port} of every machine: {'tokens, ' if config.server.token_file else ''}audio and text are "
-            "sent unencrypted; a proxy such as Envoy before it encrypts them",
-        ),
+        warnings=tuple(_warnings(config)),
     )
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    yield (
+        f"port {config.cluster.port} of every machine: {'tokens, ' if config.server.token_file else ''}audio and text "
+        "are sent unencrypted; a proxy such as Envoy before it encrypts them"
+    )
+    for key in ("wyoming", "openai"):
+        if getattr(config.adapters, key):
+            yield f"adapters.{key}: a cluster answers Riva's clients only; this protocol wants a daemon of its own"
+    if config.metrics.listen:
+        yield "metrics.listen: a cluster's figures are told by Ray's own metrics; nothing listens there"
 
 
 def _of_a_replica(config: Config) -> Config:

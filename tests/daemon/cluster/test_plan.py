@@ -87,6 +87,17 @@ def test_tokens_guard_them_and_the_owner_is_told_that_they_travel_unencrypted(tm
     assert ["unencrypted" in warning for warning in planned.warnings] == [True]
 
 
+def test_the_owner_is_told_of_addresses_at_which_a_cluster_will_not_listen(tmp_path: Path) -> None:
+    wanted = {
+        "adapters.openai": "127.0.0.1:8000",
+        "adapters.wyoming": "127.0.0.1:10300",
+        "metrics.listen": "127.0.0.1:9090",
+    }
+    config = configured(tmp_path, "\n".join(f'{key} = "{address}"' for key, address in wanted.items()))
+    _, *warnings = plan(config).warnings
+    assert sorted(warning.partition(":")[0] for warning in warnings) == sorted(wanted)
+
+
 def test_a_certificate_is_refused_for_serve_cannot_encrypt(tmp_path: Path) -> None:
     config = configured(tmp_path, '[tls]\ncertificate = "/a.pem"\nkey = "/b.pem"')
     with pytest.raises(ConfigError, match=r"tls\.certificate: Ray Serve's proxy cannot encrypt"):
