@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import datetime
 import json
-import math
 import os
 import subprocess
 import sys
@@ -36,13 +35,15 @@ import soundfile
 
 import steady_load
 from clips import CLIPS
+from clock_load import Load, Timed, stream
+from cluster_cost import STREAMS, estimate, summed
 from commands import PARAKEETD
 from many_files import judged as judged_files
 from many_files import many_files
-from measuring import ROOT, cpu_seconds, machine, percentile, results_file, write_results
+from measuring import ROOT, cpu_seconds, machine, results_file, write_results
 from ray_cluster import Nodes, memory, nodes, used, used_since
-from speech_load import RATE, pair
-from steady_load import Talk, judged, talk, talks
+from speech_load import RATE
+from steady_load import Talk, judged
 from watching import watched
 
 REPLICAS: Final = 3
@@ -52,11 +53,13 @@ NEW_STREAMS_SECONDS: Final = 10.0
 
 STREAM_LIMIT: Final = 32
 
-STREAMS: Final = 10_000
-CORES: Final = 16
-"""Of a machine, in the estimate."""
-BUSY: Final = 0.7
-"""Of a core, or of a process with one event loop: above it latencies grow."""
+BULK_FILES: Final = 200
+BULK_JOBS: Final = 8
+BULK_SECONDS: Final = 300.0
+LONG_SECONDS: Final = 3600
+
+COST_STREAMS: Final = 8
+COST_SECONDS: Final = 25.0
 
 
 def config(**cluster: object) -> str:
@@ -284,7 +287,7 @@ class Bench:
         for chunk in (0.1, 0.02):
             steady_load.CHUNK = chunk
             rounds = [await self._turn() for _ in range(2)]
-            told[f"{chunk * 1000:.0f}_ms"] = part = _summed(rounds)
+            told[f"{chunk * 1000:.0f}_ms"] = part = summed(rounds, COST_STREAMS * COST_SECONDS)
             print(
                 f"cost: messages of {chunk * 1000:.0f} ms, {COST_STREAMS} streams: final after the end of speech, "
                 f"daemon P50 {part['daemon']['p50']:.0f} P95 {part['daemon']['p95']:.0f} ms, "
@@ -299,7 +302,9 @@ class Bench:
         told["memory_mb"] = {kind: round(mb) for kind, mb in memory().items()}
         print(f"cost: with nothing to do, cores: {told['idle_cores']}; memory, MB: {told['memory_mb']}")
         for name in ("100_ms", "20_ms"):
-            told[name]["estimate"] = estimate(told[name]["cluster"]["cpu_ms"], told["idle_cores"])
+            told[name]["estimate"] = estimate(
+                told[name]["cluster"]["cpu_ms"], told["idle_cores"], COST_STREAMS
+            )
             print(
                 f"estimate for {STREAMS} streams, messages of {name.replace('_', ' ')}: {told[name]['estimate']}"
             )
@@ -338,97 +343,6 @@ class Bench:
     def _promise(self, held: bool, problem: str) -> None:
         if not held:
             self.problems.append(problem)
-
-
-BULK_FILES: Final = 200
-BULK_JOBS: Final = 8
-BULK_SECONDS: Final = 300.0
-LONG_SECONDS: Final = 3600
-
-COST_STREAMS: Final = 8
-COST_SECONDS: Final = 25.0
-
-
-class Timed(Talk):
-    """A stream that knows when it began and ended, on the clock."""
-
-    begun = 0.0
-    ended = 0.0
-
-    def latencies(self) -> list[float]:
-        """From the last sample of an utterance to its last final, seconds."""
-        return [
-            found[-1].received - self.begun - item.end
-            for item, found in zip(self.track.spoken, pair(self.track.spoken, self.finals), strict=True)
-            if found
-        ]
-
-
-async def stream(address: str, one: Timed, begin: float) -> None:
-    """Stream it, and note when."""
-    one.begun = begin
-    await talk(address, one, begin)
-    one.ended = time.monotonic()
-
-
-class Load:
-    """Streams that begin together and go on while something happens."""
-
-    def __init__(self, address: str, count: int, seconds: float) -> None:
-        self.streams = [Timed(one.track) for one in talks(count, seconds)]
-        self._address = address
-        begin = asyncio.get_running_loop().time() + 0.5
-        # Spread over a second, as people are.
-        self._tasks = (
-            []
-            if count == 1
-            else [
-                asyncio.create_task(stream(address, one, begin + number / count))
-                for number, one in enumerate(self.streams)
-            ]
-        )
-
-    async def ended(self) -> list[Timed]:
-        """All of them, when they have."""
-        await asyncio.gather(*self._tasks)
-        return self.streams
-
-
-def _summed(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Percentiles over all rounds, in ms; processor time in ms for a second of a stream."""
-    told: dict[str, Any] = {}
-    for name in ("daemon", "cluster"):
-        latencies = [1000 * seconds for turn in rounds for seconds in turn[name]["latency"]]
-        kinds = {kind for turn in rounds for kind in turn[name]["cpu"]}
-        cpu = {kind: sum(turn[name]["cpu"].get(kind, 0.0) for turn in rounds) for kind in kinds}
-        spoken = len(rounds) * COST_STREAMS * COST_SECONDS
-        told[name] = {
-            "finals": len(latencies),
-            "p50": percentile(latencies, 50),
-            "p95": percentile(latencies, 95),
-            "cpu_ms": {kind: 1000 * seconds / spoken for kind, seconds in cpu.items()},
-        }
-    told["added_ms"] = {key: told["cluster"][key] - told["daemon"][key] for key in ("p50", "p95")}
-    return told
-
-
-def estimate(cpu_ms: dict[str, float], idle_cores: dict[str, float]) -> dict[str, Any]:
-    """What so many streams would need, by what one costs here beyond what replicas and proxies use with nothing to do.
-
-    Assumes: processor time grows with the streams and is the same on other machines; a proxy and a replica have one
-    event loop each, which may be busy for `BUSY` of the time; machines have `CORES` cores and one proxy each; the model
-    runs on the CPU and is the one of this run; the controller and Ray's own processes take nothing of note.
-    """
-    each = {kind: (cpu_ms[kind] / 1000 - idle_cores[kind] / COST_STREAMS) for kind in ("proxies", "replicas")}
-    proxies, replicas = (math.ceil(STREAMS * each[kind] / BUSY) for kind in ("proxies", "replicas"))
-    return {
-        "streams_of_a_proxy": math.floor(BUSY / each["proxies"]),
-        "streams_of_a_replica": math.floor(BUSY / each["replicas"]),
-        "proxies": proxies,
-        "replicas": replicas,
-        "cores": proxies + replicas,
-        f"machines_of_{CORES}_cores": max(proxies, math.ceil((proxies + replicas) / CORES)),
-    }
 
 
 def main() -> int:
