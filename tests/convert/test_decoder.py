@@ -39,11 +39,16 @@ MAX_SYMBOLS = 3
 """Below what a random model would emit at a frame, so that the limit counts."""
 
 
-@pytest.fixture(scope="module")
-def random_decoder(plain_nemo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """A random decoder's architecture and its float32 graphs. Its blank is raised until most frames are blank."""
+@pytest.fixture(scope="module", params=[(0, 1, 2, 3, 4), (0, 1, 2, 4, 8)], ids=["to 4", "with gaps"])
+def random_decoder(
+    plain_nemo: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Any, Path]:
+    """A random decoder's architecture, with what its durations mean, and its float32 graphs. Its blank is raised until
+    most frames are blank."""
     model = load_nemo(plain_nemo).model
-    architecture = dataclasses.replace(read_architecture(model), max_symbols=MAX_SYMBOLS)
+    architecture = dataclasses.replace(
+        read_architecture(model), max_symbols=MAX_SYMBOLS, durations=request.param
+    )
     decoder = read_decoder(model, architecture)
     bias = decoder.joint[f"{decoder.output}.bias"].copy()
     bias[architecture.vocabulary] += 10
