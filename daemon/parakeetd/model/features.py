@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parakeetd.audio import Samples
+from parakeetd.model.buckets import is_unusual
 from parakeetd.model.sessions import OnDevice, Session
 
 
@@ -32,18 +33,19 @@ class LogMel:
         self._session = session
         self._padded = padded
 
-    def __call__(self, audio: Sequence[Samples], *, shrink: bool = False) -> Features:
+    def __call__(self, audio: Sequence[Samples]) -> Features:
         """Features of a batch.
 
         Args:
             audio: float32 mono samples at 16 kHz, one array [n] per piece, none empty.
-            shrink: give device memory back afterwards.
         """
         lengths = np.array([len(samples) for samples in audio], np.int64)
         waveforms = np.zeros((len(audio), self._padded(int(lengths.max()))), np.float32)
         for row, samples in zip(waveforms, audio, strict=True):
             row[: len(samples)] = samples
         features, frames = self._session.run_on_device(
-            {"waveforms": waveforms, "waveforms_lens": lengths}, ["features", "features_lens"], shrink=shrink
+            {"waveforms": waveforms, "waveforms_lens": lengths},
+            ["features", "features_lens"],
+            shrink=is_unusual(waveforms.size, self._session.device),
         )
         return Features(features, frames)

@@ -147,7 +147,7 @@ class Recognizer:
         outputs, lengths = self._encoder.run_on_device(
             {"audio_signal": features.values, "length": features.lengths},
             ["outputs", "encoded_lengths"],
-            shrink=buckets.is_unusual(batch * frames * self.architecture.hop_samples),
+            shrink=buckets.is_unusual(batch * frames * self.architecture.hop_samples, self._encoder.device),
         )
         return Encoded(outputs, lengths.numpy())
 

@@ -34,8 +34,9 @@ class SileroModel:
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # A window needs a few kilobytes; an arena would keep what the longest run of windows ever took.
-        options.enable_cpu_mem_arena = False
+        # A window needs a few kilobytes; an arena would keep what the longest run of windows ever took, and a plan is
+        # kept for each number of windows.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.log_severity_level = 3
         graph = resources.files("parakeetd") / "embedded/silero/silero_vad_16k_products.onnx"
         try:

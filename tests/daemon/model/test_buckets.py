@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parakeetd.audio import SAMPLE_RATE
-from parakeetd.model.buckets import MOST_KEPT, STEP, USUAL, bucket, is_unusual, padded, usual_buckets
+from parakeetd.model.buckets import STEP, USUAL, bucket, is_unusual, padded, usual_buckets
 
 lengths = st.integers(1, 600 * SAMPLE_RATE)
 
@@ -34,10 +34,16 @@ def test_warming_up_takes_every_usual_bucket_the_longest_first() -> None:
     )
 
 
-def test_eight_utterances_of_20_seconds_are_usual_and_a_minute_for_each_is_not() -> None:
-    assert not is_unusual(8 * bucket(20 * SAMPLE_RATE))
-    assert is_unusual(8 * 60 * SAMPLE_RATE)
-    assert MOST_KEPT > USUAL
+def test_a_gpu_keeps_the_memory_of_eight_long_utterances_and_a_cpu_that_of_one() -> None:
+    long = 20 * SAMPLE_RATE
+    assert not is_unusual(8 * bucket(long), "cuda")
+    assert is_unusual(8 * 60 * SAMPLE_RATE, "cuda")
+    assert not is_unusual(long, "cpu")
+    assert is_unusual(2 * long, "cpu")
+
+
+def test_what_a_gpu_is_warmed_up_for_is_kept() -> None:
+    assert not is_unusual(USUAL, "cuda")
 
 
 @given(lengths, lengths)

@@ -82,9 +82,9 @@ def test_an_array_that_lies_otherwise_in_memory_is_bound_by_its_values() -> None
     np.testing.assert_allclose(frames.numpy(), expected, atol=1e-5)
 
 
-def test_only_an_unusual_run_on_a_gpu_gives_memory_back() -> None:
-    options = sessions._run_options("cuda", shrink=True)
+@pytest.mark.parametrize(("device", "arena"), [("cpu", "cpu:0"), ("cuda", "gpu:0")])
+def test_only_an_unusual_run_gives_memory_back(device: Device, arena: str) -> None:
+    options = sessions._run_options(device, shrink=True)
     assert options is not None
-    assert options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "gpu:0"
-    assert sessions._run_options("cuda", shrink=False) is None
-    assert sessions._run_options("cpu", shrink=True) is None
+    assert options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == arena
+    assert sessions._run_options(device, shrink=False) is None
