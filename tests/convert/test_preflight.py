@@ -201,6 +201,7 @@ def test_every_finding_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_an_isolated_conversion_needs_disk_and_a_python_that_makes_environments(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GB))
     check_isolated(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=GB))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
