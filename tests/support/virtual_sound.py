@@ -44,6 +44,9 @@ QUIETLY = ("-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no")
 
 START_SECONDS = 20.0
 
+PLAYER_BUFFER_MSEC = 2000
+"""A machine that stalls for less than that leaves no hole in what is said. With 50 ms, stalls of 100 ms do."""
+
 DRAIN_SECONDS = 2.0
 """What lies between a program and the loudspeaker has been played after so long."""
 
@@ -174,7 +177,7 @@ class VirtualSound:
         with file:
             file.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
         sink = self.microphones[name].sink
-        command = ["paplay", *FORM, "--latency-msec=50", f"--device={sink}", file.name]
+        command = ["paplay", *FORM, f"--latency-msec={PLAYER_BUFFER_MSEC}", f"--device={sink}", file.name]
         if self.server == "pipewire":
             # There paplay sometimes waits for ever to be told that all has been played.
             seconds = len(samples) / SAMPLE_RATE + DRAIN_SECONDS
