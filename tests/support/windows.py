@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +116,28 @@ def wayland_window() -> Iterator[Window]:
     needed("foot", "wtype", packages="foot wtype")
     with sway("exec foot sh -c 'stty -echo; exec cat > {folder}/text'\n") as (env, folder):
         _wait(folder / "text")
+        # The shell runs before its terminal has a window; until then keys go to nobody.
+        _wait_for_focus(env, "foot")
         yield Window(env, folder / "text", "\n")
+
+
+def _wait_for_focus(env: dict[str, str], app: str) -> None:
+    """Until what is typed goes to a window of this program's."""
+    socket = next(Path(env["XDG_RUNTIME_DIR"]).glob("sway-ipc.*.sock"))
+    ends = time.monotonic() + READY_SECONDS
+    while app not in _focused(
+        json.loads(subprocess.check_output(["swaymsg", "-s", socket, "-t", "get_tree", "-r"]))
+    ):
+        assert time.monotonic() < ends, f"no window of {app}'s has the keys"
+        time.sleep(0.05)
+
+
+def _focused(node: dict[str, Any]) -> Iterator[str]:
+    """The programs whose windows have the keys, of those in a tree of sway's."""
+    if node["focused"]:
+        yield node.get("app_id") or ""
+    for child in (*node["nodes"], *node["floating_nodes"]):
+        yield from _focused(child)
 
 
 @contextmanager
