@@ -14,6 +14,9 @@ SHERPA ?= sherpa-onnx==2.0.1 sherpa-onnx-bin==2.0.1 kaldi-native-fbank==1.23.0 n
 # The coverage-guided fuzzer of the parsers.
 ATHERIS ?= atheris==3.1.0
 PYTEST_FLAGS ?= -q
+# Files of tests that run at once. Those of the conversion run alone: each takes all cores and gigabytes of memory.
+WORKERS ?= 2
+AT_ONCE = --numprocesses=$(WORKERS) --dist=loadfile
 PYTHONS ?= python3.12 python3.13
 
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -45,7 +48,7 @@ test: test-daemon test-convert test-e2e  ## Run all tests
 
 test-daemon: $(DEV_STAMP)  ## Run the daemon's and the packaging's tests
 	@echo "== tests: daemon, packaging"
-	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon tests/packaging
+	@.venv/bin/python -m pytest $(PYTEST_FLAGS) $(AT_ONCE) tests/daemon tests/packaging
 
 test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the conversion's tests, against NeMo
 	@echo "== tests: convert"
@@ -53,7 +56,7 @@ test-convert: $(CONVERT_STAMP) $(ONNX_ASR_STAMP) $(SHERPA_STAMP)  ## Run the con
 
 test-e2e: $(DEV_STAMP) $(RIVA_STAMP) $(LIVEKIT_STAMP) $(PIPECAT_STAMP) $(WYOMING_STAMP) $(OPENAI_STAMP)  ## Run the end-to-end tests: Riva, LiveKit, pipecat, Wyoming, OpenAI
 	@echo "== tests: end to end"
-	@.venv/bin/python -m pytest $(PYTEST_FLAGS) tests/e2e
+	@.venv/bin/python -m pytest $(PYTEST_FLAGS) $(AT_ONCE) tests/e2e
 
 test-pythons: python  ## Run the daemon's tests on other versions: make test-pythons PYTHONS="python3.12 python3.13"
 	@for python in $(PYTHONS); do \
@@ -62,7 +65,7 @@ test-pythons: python  ## Run the daemon's tests on other versions: make test-pyt
 		test -x $$folder/bin/pip || $$python -m venv --clear $$folder || exit 1; \
 		$$folder/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1" || exit 1; \
 		$$folder/bin/pip install $(PIP_FLAGS) --editable ".[adapters]" --group test || exit 1; \
-		$$folder/bin/python -m pytest $(PYTEST_FLAGS) tests/daemon || exit 1; \
+		$$folder/bin/python -m pytest $(PYTEST_FLAGS) $(AT_ONCE) tests/daemon || exit 1; \
 	done
 
 isolated: $(CONVERT_STAMP)  ## Convert the demo model with --isolated, really (takes minutes, downloads the toolchain)
