@@ -45,7 +45,7 @@ QUIETLY = ("-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no")
 START_SECONDS = 20.0
 
 PLAYER_BUFFER_MSEC = 2000
-"""A machine that stalls for less than that leaves no hole in what is said. With 50 ms, stalls of 100 ms do."""
+"""Stalls leave no hole in what is said, unless they come close to a second. With 50 ms, those of a tenth do."""
 
 DRAIN_SECONDS = 2.0
 """What lies between a program and the loudspeaker has been played after so long."""
