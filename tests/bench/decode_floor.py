@@ -8,7 +8,7 @@ these bytes take to come from the cache or memory that holds them. The rate is t
 bytes as one token reads, again and again, in as many threads as a step has.
 
 The speech is the shipped clips, cut as `peers.py` cuts it; the search is the graph `greedy-model`. BUNDLE is the
-embedded one unless named. Exit code 1 when decoding takes more than --most times its floor; without it nothing is
+embedded one unless named. Exit code 1 when decoding takes more than --most times its floor; without --most nothing is
 judged. Written to `results/`, unless --print.
 """
 
@@ -19,7 +19,6 @@ import datetime
 import statistics
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,8 +32,9 @@ from parakeetd.audio import Samples
 from parakeetd.model.bundle import EMBEDDED, PRECISIONS, Bundle, Precision, graph_file
 from parakeetd.model.decoding import DecodeOptions
 from parakeetd.model.forms import Decoding
+from parakeetd.model.opening import threads_for
 from parakeetd.model.recognizer import Recognizer
-from parakeetd.model.sessions import open_session, physical_cores
+from parakeetd.model.sessions import open_session
 from parakeetd.model.transducers import STEP_THREADS
 from spread import cut, recordings
 
@@ -131,9 +131,9 @@ def reading_rate(size: int, threads: int, seconds: float = 1.0) -> float:
 class Searches:
     """Decodes pieces with the search in a graph."""
 
-    def __init__(self, bundle: Bundle, precision: Precision, threads: int, rounds: int) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision, rounds: int) -> None:
         self._recognizer = Recognizer.open(
-            bundle, device="cpu", threads=threads, precision=precision, decoding=Decoding("loop")
+            bundle, device="cpu", precision=precision, decoding=Decoding("loop")
         )
         [path] = bundle.checked([graph_file("greedy-model", precision)])
         self._graph = open_session(path, "cpu", threads=1)
@@ -166,7 +166,7 @@ class Searches:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -175,18 +175,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lengths", default="3,10,20", help="of the speech, in seconds")
     parser.add_argument("--rounds", type=int, default=9, metavar="N")
     parser.add_argument("--most", type=float, metavar="X", help="times the floor that decoding may take")
-    parser.add_argument("--print", action="store_true", help="write no results, judge nothing")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--print", action="store_true", help="write no results")
+    options = parser.parse_args()
     bundle, where = Bundle.read(options.bundle), machine()
     precision = bundle.precision_for("cpu", options.precision)
-    threads = min(STEP_THREADS, physical_cores())
+    threads = min(STEP_THREADS, threads_for(bundle.manifest.architecture))
     weights = weights_of(bundle, precision)
     rate = reading_rate(weights.token + weights.look, threads)
     print(
         f"{bundle.name}, {precision}: {weights.token / 1e6:.2f} MB a token and {weights.look / 1e6:.2f} MB a look, "
         f"{1e6 * (weights.token + weights.look) / rate:.0f} us for both: {threads} threads read {rate / 1e9:.1f} GB/s"
     )
-    searches = Searches(bundle, precision, 0, options.rounds)
+    searches = Searches(bundle, precision, options.rounds)
     spoken = recordings(None)
     rows = []
     print(f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}", sep="\n")
@@ -194,18 +194,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for piece in cut(spoken, float(length), PIECES):
             rows.append(searches(piece, float(length), weights, rate))
             print(rows[-1].row, flush=True)
-    if options.print:
-        return 0
-    results = {
-        "machine": where,
-        "model": bundle.name,
-        "precision": precision,
-        "weights": asdict(weights),
-        "bytes_per_second": rate,
-        "searched": [asdict(row) for row in rows],
-    }
-    kind = f"decode-floor-{bundle.name}"
-    print(write_results(results_file(kind, where, datetime.date.today()), results))
+    if not options.print:
+        results = {
+            "machine": where,
+            "model": bundle.name,
+            "precision": precision,
+            "weights": asdict(weights),
+            "threads": threads,
+            "bytes_per_second": rate,
+            "searched": [asdict(row) for row in rows],
+        }
+        kind = f"decode-floor-{bundle.name}"
+        print(write_results(results_file(kind, where, datetime.date.today()), results))
     over = [row for row in rows if options.most and row.decoding > options.most * row.floor]
     for row in over:
         print(f"MISSED: {row.seconds:.0f} s: {row.decoding / row.floor:.2f} times the floor")

@@ -208,10 +208,11 @@ def main() -> int:
         "--budget", type=float, default=60.0, help="seconds of rounds per length and precision"
     )
     parser.add_argument("--speech", type=Path, metavar="DIR", help="recordings instead of the shipped clips")
-    parser.add_argument(
+    results_go = parser.add_mutually_exclusive_group()
+    results_go.add_argument(
         "--output", type=Path, metavar="FILE.json", help="default: results/DATE-MACHINE-peers-MODEL.json"
     )
-    parser.add_argument("--print", action="store_true", help="write no results, judge nothing")
+    results_go.add_argument("--print", action="store_true", help="write no results, exit with 0")
     for option, python in ENVIRONMENTS.items():
         flag = f"--{option.replace('_', '-')}"
         parser.add_argument(flag, type=Path, default=ROOT / python, metavar="PYTHON", dest=f"python_{option}")

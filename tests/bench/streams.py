@@ -157,8 +157,9 @@ def main() -> int:
     parser.add_argument("--silent", type=int, default=20, help="streams in which nobody speaks; 0 for none")
     parser.add_argument("--silent-seconds", type=float, default=20.0)
     parser.add_argument("--max-streams", type=int, default=1024)
-    parser.add_argument("--output", type=Path, metavar="FILE.json")
-    parser.add_argument("--print", action="store_true", help="write no results, judge nothing")
+    results_go = parser.add_mutually_exclusive_group()
+    results_go.add_argument("--output", type=Path, metavar="FILE.json")
+    results_go.add_argument("--print", action="store_true", help="write no results, exit with 0")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help="that runs the daemon")
     parser.add_argument("--convert", type=Path, default=ROOT / ".venv-convert/bin/python", metavar="PYTHON")
     parser.add_argument(
