@@ -184,7 +184,7 @@ def main() -> int:
     rate = reading_rate(weights.token + weights.look, threads)
     print(
         f"{bundle.name}, {precision}: {weights.token / 1e6:.2f} MB a token and {weights.look / 1e6:.2f} MB a look, "
-        f"{1e6 * (weights.token + weights.look) / rate:.0f} us for both: {threads} threads read {rate / 1e9:.1f} GB/s"
+        f"{1e6 * (weights.token + weights.look) / rate:.0f} us for both at {rate / 1e9:.1f} GB/s, threads: {threads}"
     )
     searches = Searches(bundle, precision, options.rounds)
     spoken = recordings(None)
