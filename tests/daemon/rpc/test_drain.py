@@ -46,7 +46,8 @@ async def test_a_drain_lets_streams_finish_refuses_new_ones_and_says_so_in_healt
         call = daemon.client.stream()
         for request in (opening(), *chunks(speech(1.0))):
             await call.write(request)
-        await daemon.sessions.until(lambda: daemon.sessions.active == 1)
+        # A call whose first message has not been read has a place, but is no stream yet: a drain refuses it.
+        await daemon.sessions.until(lambda: daemon.sessions.heard_samples == 16_000)
         drain = asyncio.create_task(daemon.server.drain(10, 1))
         await daemon.sessions.until(lambda: daemon.sessions.draining)
         assert await health(daemon) == NOT_SERVING
