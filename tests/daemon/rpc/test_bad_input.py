@@ -143,7 +143,7 @@ async def test_a_stream_that_goes_silent_is_ended(
             await call.write(request)
         end = await call.ending()
         assert await serves_others(daemon.client)
-        assert daemon.sessions.active == 0
+        await daemon.sessions.until(lambda: daemon.sessions.active == 0)
     assert end.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "0.3 s (limits.idle_seconds)" in end.message
     assert end.texts == (["500ms "] if len(begin) > 1 else [])
