@@ -70,12 +70,16 @@ class SessionSettings:
             return self.max_streams_per_client
         return self.max_streams if client.local else (self.max_streams + 1) // 2
 
-    def cutter(self, segmentation: Segmentation | None = None) -> Cutter:
-        """A cutter for a new stream, with its own segmentation when it has one."""
+    def cutter(self, segmentation: Segmentation | None = None, *, shown: bool = True) -> Cutter:
+        """A cutter for a new stream, with its own segmentation when it has one.
+
+        Args:
+            shown: whether somebody looks at its segments while they are spoken.
+        """
         detector = open_detector(self.detector, aggressiveness=self.aggressiveness)
         confirm = "off" if self.detector == "off" else self.confirm
         confirmer = open_confirmer(confirm, threshold=self.confirm_threshold)
-        return Cutter(detector, segmentation or self.segmentation, confirmer)
+        return Cutter(detector, segmentation or self.segmentation, confirmer, shown=shown)
 
 
 class Sessions:
@@ -146,7 +150,7 @@ class Sessions:
             await route.check()
             live = LiveStream(
                 chunks,
-                self.settings.cutter(segmentation),
+                self.settings.cutter(segmentation, shown=interim),
                 route,
                 interim=interim,
                 idle_seconds=self.settings.idle_seconds,

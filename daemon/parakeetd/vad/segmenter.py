@@ -181,6 +181,23 @@ class Segmenter:
         return None if self._start is None else self._close(self._start)
 
     @property
+    def news_at(self) -> int:
+        """Length of the stream, in frames, at which at the earliest `push` completes a span or `pending_span` changes,
+        whatever the frames until then hold."""
+        soonest = self._now + 1
+        silence = max(1, self._trailing_pad)
+        if self._end[1] < 1:
+            # A share of silence may be reached at once.
+            return soonest
+        if self._start is None:
+            pause = soonest + silence
+        elif self._now - self._speech_end < silence:
+            pause = self._speech_end + silence
+        else:
+            return soonest
+        return max(soonest, min(pause, self.keep_from + self._max))
+
+    @property
     def keep_from(self) -> int:
         """First frame that a later span may contain; audio before it can be dropped."""
         if self._start is not None:

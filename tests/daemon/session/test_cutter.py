@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.session import Cutter, Segment
+from parakeetd.session.cutter import MAX_TOGETHER
 from parakeetd.session.tape import Tape
 from parakeetd.vad import EverythingIsSpeech, Segmentation
 
@@ -58,6 +61,73 @@ def test_the_size_of_the_chunks_does_not_matter(sizes: list[int]) -> None:
     assert [(s.start, s.end) for s in pieces] == [(s.start, s.end) for s in once]
     for piece, whole in zip(pieces, once, strict=True):
         np.testing.assert_array_equal(piece.samples, whole.samples)
+
+
+class Counting(LoudIsSpeech):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def are_speech(self, frames: Samples) -> list[bool]:
+        self.calls += 1
+        return super().are_speech(frames)
+
+
+Seen = tuple[list[tuple[float, float]], tuple[float, float] | None]
+
+
+def seen(cutter: Cutter, chunks: list[Samples]) -> list[Seen]:
+    """Segments that each chunk completed, and what was pending after it."""
+    return [([(s.start, s.end) for s in cutter.feed(chunk)], cutter.pending) for chunk in chunks]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 200)), max_size=20),
+    st.lists(st.integers(0, 9000), min_size=1, max_size=30),
+    st.builds(
+        Segmentation,
+        end_silence_ms=st.integers(100, 1_500),
+        end_threshold=st.sampled_from([1.0, 0.7]),
+        trailing_pad_ms=st.integers(0, 1_500),
+        max_segment_ms=st.integers(2_000, 5_000),
+    ),
+)
+def test_what_nobody_looks_at_is_cut_into_the_same_segments_with_the_same_messages(
+    runs: list[tuple[bool, int]], sizes: list[int], segmentation: Segmentation
+) -> None:
+    stream = np.concatenate([speech(0), *((speech if loud else silence)(n / 100) for loud, n in runs)])
+    bounds = np.cumsum(np.resize(sizes, 1 + len(stream) // (1 + max(sizes))))
+    chunks = list(np.split(stream, np.minimum(bounds, len(stream))))
+    shown, unseen = (Cutter(LoudIsSpeech(), segmentation, shown=shown) for shown in (True, False))
+    assert seen(unseen, chunks) == seen(shown, chunks)
+    for one, other in zip(unseen.finish(), shown.finish(), strict=True):
+        assert one.start == other.start
+        np.testing.assert_array_equal(one.samples, other.samples)
+
+
+@pytest.mark.parametrize("detected", [speech, silence])
+def test_what_nobody_looks_at_is_judged_in_pieces_of_half_a_second(
+    detected: Callable[[float], Samples],
+) -> None:
+    calls = {}
+    for shown in (True, False):
+        detector = Counting()
+        cutter = Cutter(detector, Segmentation(), shown=shown)
+        for _ in range(100):
+            cutter.feed(detected(0.1))
+        calls[shown] = detector.calls
+        # And no more is kept for it.
+        assert cutter._tape.end - cutter._judged <= MAX_TOGETHER
+    assert calls[True] == 100
+    assert calls[False] <= 100 / 5
+
+
+def test_segments_that_may_end_early_are_judged_at_once_though_nobody_looks() -> None:
+    detector = Counting()
+    cutter = Cutter(detector, Segmentation(early_end_ms=300), shown=False)
+    for _ in range(10):
+        cutter.feed(speech(0.1))
+    assert detector.calls == 10
 
 
 def test_without_detection_a_recording_is_one_segment_to_its_last_sample() -> None:

@@ -194,6 +194,51 @@ def test_any_stream_is_cut_into_ordered_spans_that_hold_its_speech(
         position += length
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("#.?!"), st.integers(1, 60)), max_size=30),
+    st.builds(
+        Segmentation,
+        pre_roll_ms=st.integers(0, 5_000),
+        onset_ms=st.integers(1, 200),
+        end_silence_ms=st.integers(100, 1_500),
+        end_threshold=st.sampled_from([1.0, 1.0, 0.7]),
+        trailing_pad_ms=st.integers(0, 1_500),
+        early_end_ms=st.sampled_from([0, 0, 300]),
+        max_segment_ms=st.integers(2_000, 5_000),
+        overlap_ms=st.integers(0, 1_500),
+    ),
+    st.integers(0, 7),
+)
+def test_no_news_comes_before_it_is_expected(
+    runs: list[tuple[str, int]], settings: Segmentation, hangover: int
+) -> None:
+    segmenter = Segmenter(settings, FRAME_MS, hangover=hangover)
+    frames = "".join(kind * length for kind, length in runs)
+    expected = 0
+    for now, kind in enumerate(frames, 1):
+        before = segmenter.pending_span
+        # `?` is doubted, `!` confirms what was.
+        span = segmenter.push(kind in "#?", -20.0, confirmed=kind in "#!", heard=kind != ".")
+        if span is not None or segmenter.pending_span != before:
+            assert now >= expected
+        expected = max(expected, segmenter.news_at)
+        assert segmenter.news_at > now
+
+
+def test_news_is_expected_when_a_pause_is_long_enough_and_at_the_longest_segment() -> None:
+    settings = replace(SETTINGS, max_segment_ms=2_000)
+    segmenter = Segmenter(settings, FRAME_MS)
+    # A word of one frame may come, and its pause.
+    assert segmenter.news_at == 1 + 20
+    for _ in range(70):
+        segmenter.push(True, -20.0)
+    assert segmenter.news_at == 70 + 20
+    for _ in range(15):
+        segmenter.push(True, -20.0)
+    assert segmenter.news_at == 100
+    assert Segmenter(replace(settings, end_threshold=0.5), FRAME_MS).news_at == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
