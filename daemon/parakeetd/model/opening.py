@@ -32,6 +32,8 @@ class Parts:
     log_mel: LogMel
     encoder: Session
     decoders: Decoders
+    lanes: int
+    """Groups of a batch that these can compute side by side."""
 
 
 def open_parts(
@@ -39,6 +41,7 @@ def open_parts(
 ) -> Parts:
     """Check the files that are needed and open them; arguments and errors are those of `Recognizer.open`."""
     architecture = bundle.manifest.architecture
+    lanes = lanes_for(architecture, threads) if device == "cpu" else 1
     threads = threads_for(architecture, threads)
     chosen = bundle.precision_for(device, precision)
     if precision not in (None, chosen):
@@ -57,11 +60,11 @@ def open_parts(
     return Parts(
         vocabulary,
         LogMel(
-            open_session(log_mel, device, threads=threads),
+            open_session(log_mel, device, threads=threads, at_once=lanes),
             # On a CPU a shape costs nothing, and padding does.
             partial(padded, most=architecture.max_samples) if device == "cuda" else int,
         ),
-        _open(bundle, "encoder-model", chosen, device, threads),
+        _open(bundle, "encoder-model", chosen, device, threads, lanes),
         Decoders(
             {
                 form: open_transducer(bundle, form, device=device, precision=chosen, threads=threads)
@@ -72,6 +75,7 @@ def open_parts(
             # A single matrix: always float32.
             ctc_head=_open(bundle, "ctc-model", "fp32", device, 1) if architecture.ctc else None,
         ),
+        lanes,
     )
 
 
@@ -94,8 +98,10 @@ def is_small(architecture: Architecture) -> bool:
     return 25 * architecture.layers * architecture.d_model**2 < SMALL_ENCODER
 
 
-def _open(bundle: Bundle, graph: str, precision: Precision, device: Device, threads: int) -> Session:
+def _open(
+    bundle: Bundle, graph: str, precision: Precision, device: Device, threads: int, at_once: int = 1
+) -> Session:
     [path] = bundle.checked([graph_file(graph, precision)])
-    session = open_session(path, device, threads=threads)
+    session = open_session(path, device, threads=threads, at_once=at_once)
     check_fit(bundle, graph, session)
     return session

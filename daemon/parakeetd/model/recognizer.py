@@ -9,14 +9,14 @@ import numpy as np
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError
 from parakeetd.model import buckets
-from parakeetd.model.biasing import Bias, Biasing
+from parakeetd.model.biasing import Biasing
 from parakeetd.model.bundle import Architecture, Bundle, Precision
 from parakeetd.model.decoders import Decoders
 from parakeetd.model.decoding import DecodeOptions, check_decoder, decoders_of
 from parakeetd.model.features import Features, LogMel
 from parakeetd.model.forms import Decoding
 from parakeetd.model.lanes import Lanes
-from parakeetd.model.opening import lanes_for, open_parts
+from parakeetd.model.opening import open_parts
 from parakeetd.model.sessions import Device, Session
 from parakeetd.model.tokens import Vocabulary, transcript
 from parakeetd.model.transcript import Transcript
@@ -41,7 +41,7 @@ class Recognizer:
         """
         Args:
             biasing: what makes phrases and languages count; without it they do not.
-            lanes: groups of a batch's pieces that are computed side by side.
+            lanes: groups of a batch's pieces whose features and encoder are computed side by side.
         """
         self.architecture = architecture
         self.device = device
@@ -85,7 +85,7 @@ class Recognizer:
             decoders=parts.decoders,
             device=device,
             biasing=biasing or Biasing.of(bundle),
-            lanes=lanes_for(bundle.manifest.architecture, threads) if device == "cpu" else 1,
+            lanes=parts.lanes,
         )
         if device == "cuda":
             recognizer.warm_up(buckets.usual_buckets())
@@ -109,23 +109,30 @@ class Recognizer:
         for option in options:
             check_decoder(option.decoder, decoders_of(self.architecture), "in use")
         biases = [self._biasing(option) if self._biasing else None for option in options]
-        spoken = [piece for piece in zip(audio, options, biases, strict=True) if len(piece[0])]
-        computed = iter(self._lanes.map(self._together, spoken, [len(piece[0]) for piece in spoken]))
-        return [next(computed) if len(samples) else Transcript() for samples in audio]
-
-    def _together(self, pieces: Sequence[tuple[Samples, DecodeOptions, Bias | None]]) -> list[Transcript]:
-        """Transcripts of pieces that are computed as one batch, none of them empty."""
-        audio, options, biases = zip(*pieces, strict=True)
-        encoded = self.encode(self.features(audio))
-        return [
-            transcript(
+        transcripts = [Transcript()] * len(audio)
+        spoken = [i for i, samples in enumerate(audio) if len(samples)]
+        pieces = [audio[i] for i in spoken]
+        groups = self._lanes.map(self._heard, pieces, [len(samples) for samples in pieces])
+        if not groups:
+            return transcripts
+        order = [spoken[i] for group, _ in groups for i in group]
+        # One search for all groups: steps from Python in two threads would wait for the interpreter after each.
+        hypotheses = self.decoders(
+            Encoded.joined([encoded for _, encoded in groups]),
+            [options[i] for i in order],
+            [biases[i] for i in order],
+        )
+        for i, tokens in zip(order, hypotheses, strict=True):
+            transcripts[i] = transcript(
                 tokens,
                 self._vocabulary,
                 frame_seconds=self.architecture.frame_seconds,
-                audio_seconds=len(samples) / SAMPLE_RATE,
+                audio_seconds=len(audio[i]) / SAMPLE_RATE,
             )
-            for tokens, samples in zip(self.decoders(encoded, options, biases), audio, strict=True)
-        ]
+        return transcripts
+
+    def _heard(self, audio: Sequence[Samples]) -> Encoded:
+        return self.encode(self.features(audio))
 
     def features(self, audio: Sequence[Samples]) -> Features:
         """The first stage: log-mel features of pieces, none of them empty.

@@ -46,6 +46,20 @@ class Encoded:
         """Some of the rows, taken to the host."""
         return Encoded(on_host(self.outputs)[rows], self.lengths[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """All rows of these as one batch, on the host; rows of shorter parts end in zeros."""
+        if len(parts) == 1:
+            return parts[0]
+        outputs = [on_host(part.outputs) for part in parts]
+        [width] = {output.shape[1] for output in outputs}
+        whole = np.zeros((sum(map(len, outputs)), width, max(o.shape[2] for o in outputs)), np.float32)
+        row = 0
+        for output in outputs:
+            whole[row : row + len(output), :, : output.shape[2]] = output
+            row += len(output)
+        return cls(whole, np.concatenate([part.lengths for part in parts]))
+
 
 class Transducer(Protocol):
     """One form of the decoder."""

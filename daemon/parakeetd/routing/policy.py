@@ -27,7 +27,7 @@ SMALL_ONCE = 0.4
 """`cpu_once` of a small encoder, whose operators take about as long to begin as to compute. One thread took 4.5 ms for
 a piece of 1.7 s, 6.7 for two, 11.2 for four, 20 for eight."""
 
-LANES_SHARE = 1.2
+LANES_SHARE = 1.35
 """How much longer a group takes beside others than alone: they share caches, memory and the interpreter."""
 
 OPENING_SECONDS: Mapping[Device, float] = {"cpu": 3.0, "cuda": 6.0}

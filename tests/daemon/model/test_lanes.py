@@ -41,14 +41,17 @@ def test_each_piece_is_in_one_group_and_groups_are_even_large_enough_and_of_like
         assert max(lengths[i] for i in shorter) <= min(lengths[i] for i in longer)
 
 
-def test_groups_are_computed_at_the_same_time_and_answered_in_order() -> None:
+def test_groups_are_computed_at_the_same_time_and_told_with_their_pieces() -> None:
     together = threading.Barrier(2)
 
     def compute(pieces: Sequence[int]) -> list[str]:
         together.wait(WAIT_SECONDS)
         return [f"{piece}" for piece in pieces]
 
-    assert Lanes(2).map(compute, [30, 10, 40, 20], [30, 10, 40, 20]) == ["30", "10", "40", "20"]
+    assert Lanes(2).map(compute, [30, 10, 40, 20], [30, 10, 40, 20]) == [
+        ([1, 3], ["10", "20"]),
+        ([0, 2], ["30", "40"]),
+    ]
 
 
 @pytest.mark.parametrize(("pieces", "lanes"), [(0, 4), (1, 4), (2, 4), (3, 4), (9, 1)])
@@ -60,7 +63,7 @@ def test_what_is_too_little_for_two_groups_is_computed_by_the_caller(pieces: int
         return given
 
     numbers = list(range(pieces))
-    assert Lanes(lanes).map(compute, numbers, [1] * pieces) == numbers
+    assert Lanes(lanes).map(compute, numbers, [1] * pieces) == ([(numbers, numbers)] if pieces else [])
     assert threads == [threading.current_thread()] * bool(pieces)
 
 

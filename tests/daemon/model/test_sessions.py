@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +83,58 @@ def test_an_array_that_lies_otherwise_in_memory_is_bound_by_its_values() -> None
     [frames] = projection.run_on_device({"encoder_outputs": encoded}, ["frames"])
     [expected] = projection.run({"encoder_outputs": encoded.copy()})
     np.testing.assert_allclose(frames.numpy(), expected, atol=1e-5)
+
+
+class Meeting:
+    """An ONNX Runtime session whose run waits until as many runs as there should be have met."""
+
+    def __init__(self, meeting: threading.Barrier) -> None:
+        self._meeting = meeting
+        self.runs = 0
+
+    def get_outputs(self) -> list[Any]:
+        return []
+
+    def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[int]:
+        self.runs += 1
+        self._meeting.wait(30)
+        return [id(self)]
+
+
+def test_runs_at_the_same_time_have_a_session_each_and_share_one_when_there_are_more() -> None:
+    meeting = threading.Barrier(3)
+    one, other = Meeting(meeting), Meeting(meeting)
+    session = sessions.Session(one, "cpu", other)
+    with ThreadPoolExecutor(3) as threads:
+        used = [run.result()[0] for run in [threads.submit(session.run, {}) for _ in range(3)]]
+    assert sorted((one.runs, other.runs)) == [1, 2]
+    assert set(used) == {id(one), id(other)}
+
+
+def test_runs_one_after_the_other_have_the_same_session_even_when_one_fails() -> None:
+    one, other = Meeting(threading.Barrier(1)), Meeting(threading.Barrier(1))
+    session = sessions.Session(one, "cpu", other)
+    for _ in range(3):
+        session.run({})
+    broken = threading.Barrier(1)
+    broken.abort()
+    one._meeting = broken
+    with pytest.raises(threading.BrokenBarrierError):
+        session.run({})
+    one._meeting = threading.Barrier(1)
+    session.run({})
+    assert (one.runs, other.runs) == (5, 0)
+
+
+def test_a_graph_that_is_opened_for_several_runs_computes_the_same_in_each() -> None:
+    encoded = np.random.default_rng(0).standard_normal((2, 160, 40)).astype(np.float32)
+    [expected] = open_session(EMBEDDED / "projection-model.onnx", "cpu", threads=1).run(
+        {"encoder_outputs": encoded}
+    )
+    projection = open_session(EMBEDDED / "projection-model.onnx", "cpu", threads=1, at_once=2)
+    with ThreadPoolExecutor(4) as threads:
+        for [found] in threads.map(lambda _: projection.run({"encoder_outputs": encoded}), range(50)):
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(("device", "arena"), [("cpu", "cpu:0"), ("cuda", "gpu:0")])

@@ -77,6 +77,23 @@ def test_all_forms_give_the_same_tokens_at_the_same_frames(
         assert confidences(found) == pytest.approx(confidences(expected), abs=1e-4), form
 
 
+def test_batches_of_different_lengths_are_joined_row_by_row() -> None:
+    random = np.random.default_rng(0)
+    parts = [
+        Encoded(random.standard_normal((rows, 3, frames)).astype(np.float32), np.full(rows, frames))
+        for rows, frames in ((2, 4), (1, 7), (3, 5))
+    ]
+    joined = Encoded.joined(parts)
+    assert joined.lengths.tolist() == [4, 4, 7, 5, 5, 5]
+    outputs = on_host(joined.outputs)
+    assert outputs.shape == (6, 3, 7)
+    rows = [row for part in parts for row in on_host(part.outputs)]
+    for found, row in zip(outputs, rows, strict=True):
+        np.testing.assert_array_equal(found[:, : row.shape[1]], row)
+        assert not found[:, row.shape[1] :].any()
+    assert Encoded.joined(parts[:1]) is parts[0]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_gives_nemos_tokens_for_a_batch_of_the_shipped_clips(
     form: Form, clips: dict[str, Clip]
