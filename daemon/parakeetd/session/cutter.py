@@ -10,6 +10,7 @@ import numpy as np
 from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.session.tape import Tape
 from parakeetd.vad import Confirmer, NothingIsDoubted, Segmentation, Segmenter, Span, SpeechDetector
+from parakeetd.vad.levels import levels_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +167,3 @@ class Cutter:
 
     def _seconds(self, frame: int) -> float:
         return frame * self._frame / SAMPLE_RATE
-
-
-def levels_db(frames: Samples) -> list[float]:
-    """RMS level of each frame of [n, samples] in dB below full scale, at least -120."""
-    power = np.einsum("ns,ns->n", frames, frames) / frames.shape[1]
-    levels: list[float] = (10 * np.log10(np.maximum(power, 1e-12))).tolist()
-    return levels

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from parakeetd.audio import Samples
 from parakeetd.errors import ConfigError
+from parakeetd.vad.levels import levels_db
 
 WINDOW = 512
 """Samples per probability, 32 ms: what the model was trained on."""
@@ -55,8 +57,8 @@ class Windows:
     def __init__(self) -> None:
         self._filled = np.zeros(CONTEXT, np.float32)
         """Context and samples of the window that is filling."""
-        self._kept: deque[tuple[Samples, np.float32]] = deque()
-        """Windows that may be wanted yet, each with the gain that brings it to the level."""
+        self._kept: deque[tuple[Samples, float]] = deque()
+        """Windows that may be wanted yet, each with the level in dB that was followed until then."""
         self._complete = 0
         """Windows of the stream so far."""
         self._asked = -1
@@ -75,7 +77,7 @@ class Windows:
         """
         self._fill(frames.reshape(-1))
         first_kept = self._complete - len(self._kept)
-        windows: list[Samples] = []
+        windows: list[tuple[Samples, float]] = []
         wanted = []
         for one in heard:
             self._samples += frames.shape[1]
@@ -85,29 +87,31 @@ class Windows:
                 continue
             first = max(self._asked, complete - KEPT_WINDOWS, 0)
             wanted.append(Wanted(complete - first, first > self._asked))
-            for number in range(first, complete):
-                window, gain = self._kept[number - first_kept]
-                windows.append(window * gain)
+            windows += [self._kept[number - first_kept] for number in range(first, complete)]
             self._asked = complete
         while len(self._kept) > min(KEPT_WINDOWS, self._complete - self._asked):
             self._kept.popleft()
-        if not windows:
-            return _NO_WINDOWS, wanted
-        return np.clip(np.stack(windows), -1.0, 1.0), wanted
+        return (_brought_to_level(windows) if windows else _NO_WINDOWS), wanted
 
     def _fill(self, samples: Samples) -> None:
         filled = np.concatenate([self._filled, samples])
-        while len(filled) >= CONTEXT + WINDOW:
-            window, filled = filled[: CONTEXT + WINDOW], filled[WINDOW:]
-            self._kept.append((window, self._gain(window[CONTEXT:])))
-            self._complete += 1
-        self._filled = filled
+        count = (len(filled) - CONTEXT) // WINDOW
+        bodies = filled[CONTEXT : CONTEXT + count * WINDOW].reshape(count, WINDOW)
+        for number, level_db in enumerate(levels_db(bodies)):
+            self._level_db = max(level_db, self._level_db - DECAY_DB)
+            window = filled[number * WINDOW : (number + 1) * WINDOW + CONTEXT]
+            self._kept.append((window, self._level_db))
+        self._complete += count
+        self._filled = filled[count * WINDOW :]
 
-    def _gain(self, samples: Samples) -> np.float32:
-        power = float(np.dot(samples, samples)) / WINDOW
-        self._level_db = max(10 * math.log10(max(power, 1e-12)), self._level_db - DECAY_DB)
-        gain_db = min(max(TARGET_DB - self._level_db, 0.0), MAX_GAIN_DB)
-        return np.float32(10 ** (gain_db / 20))
+
+def _brought_to_level(windows: Sequence[tuple[Samples, float]]) -> NDArray[np.float32]:
+    # All at once: of these operations on a single window, most of the time is Python's.
+    levels = np.array([level_db for _, level_db in windows], np.float32)
+    gains = 10 ** (np.clip(TARGET_DB - levels, 0.0, MAX_GAIN_DB) / 20)
+    inputs = np.stack([window for window, _ in windows])
+    inputs *= gains[:, None]
+    return np.clip(inputs, -1.0, 1.0, out=inputs)
 
 
 _NO_WINDOWS: NDArray[np.float32] = np.empty((0, CONTEXT + WINDOW), np.float32)
@@ -144,7 +148,9 @@ class Evidence:
         if not 0 < threshold < 1:
             raise ConfigError(f"vad.confirm_threshold must be between 0 and 1, not {threshold}")
         self._threshold = threshold
-        self._last: deque[float] = deque(maxlen=max(self.CONFIRMING, self.LASTING))
+        self._last: deque[float] = deque(maxlen=self.CONFIRMING)
+        self._possible = False
+        """Whether one of the last `LASTING` windows allows for speech."""
         self._mean = 0.0
         """Largest mean over `CONFIRMING` windows that ends in those added last."""
         self._best = 0.0
@@ -159,19 +165,20 @@ class Evidence:
     def forget(self) -> None:
         """What follows does not join what came before."""
         self._last.clear()
+        self._possible = False
 
     def add(self, probabilities: Sequence[float]) -> None:
         """Take those of the next windows, one at least."""
         self._mean = 0.0
         for probability in probabilities:
             self._last.append(probability)
-            recent = list(self._last)[-self.CONFIRMING :]
-            self._mean = max(self._mean, sum(recent) / self.CONFIRMING)
+            self._mean = max(self._mean, sum(self._last) / self.CONFIRMING)
         self._best = max(self._best, self._mean)
+        self._possible = max(list(self._last)[-self.LASTING :]) >= self._threshold * self.POSSIBLE
 
     def judge(self, seconds: float, heard: bool) -> Verdict:
         """The verdict on the next frame of the stream, of so many seconds."""
-        kept = math.exp(-seconds / self.FORGET_SECONDS)
+        kept = _kept_after(seconds / self.FORGET_SECONDS)
         self._heard, self._in_vain = self._heard * kept, self._in_vain * kept
         if not heard:
             before, self._quiet = self._quiet, self._quiet + seconds
@@ -179,13 +186,18 @@ class Evidence:
             return Verdict(False, before < self.QUIET_SECONDS <= self._quiet and self.ended())
         self._quiet = 0.0
         self._heard += seconds
-        possible = max(list(self._last)[-self.LASTING :], default=0.0) >= self._threshold * self.POSSIBLE
-        if not possible:
+        if not self._possible:
             self._in_vain += seconds
-        return Verdict(possible, possible and self._mean >= self._threshold)
+        return Verdict(self._possible, self._possible and self._mean >= self._threshold)
 
     def ended(self) -> bool:
         """Whether what has been heard is confirmed by the quiet after it. Asked once: it is forgotten."""
         best, self._best = self._best, 0.0
         trusted = self._in_vain < max(self.IN_VAIN_SECONDS, self.IN_VAIN_SHARE * self._heard)
         return trusted and best >= self._threshold * self.ALONE
+
+
+@cache
+def _kept_after(time_constants: float) -> float:
+    """What is left of a memory that fades. Frames of a detector are all of one length."""
+    return math.exp(-time_constants)
