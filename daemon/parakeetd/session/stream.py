@@ -26,6 +26,10 @@ MAX_UNDER_WAY = 4
 SHORT = SAMPLE_RATE // 4
 """Chunks up to this are cut without giving other streams their turn: a fraction of a millisecond."""
 
+TURN_SECONDS = 0.001
+"""How long longer ones are cut before other streams have their turn. For each that an utterance gives away it waits
+for all the others; without detection it is cut in less."""
+
 Kind = Literal["interim", "first pass", "final"]
 
 
@@ -164,14 +168,16 @@ class LiveStream:
         early_end: Exception | None = None
         stop = asyncio.create_task(self._stop_input.wait())
         stop.add_done_callback(self._stop_reading)
+        turn = time.monotonic()
         try:
             while (chunk := await self._next_chunk()) is not None:
                 # Long chunks are cut piece by piece, so that other streams get their turn.
                 for at in range(0, len(chunk), SAMPLE_RATE):
                     for segment in self._cutter.feed(chunk[at : at + SAMPLE_RATE]):
                         await self._submit_final(segment)
-                    if len(chunk) > SHORT:
+                    if len(chunk) > SHORT and time.monotonic() - turn >= TURN_SECONDS:
                         await asyncio.sleep(0)
+                        turn = time.monotonic()
                 await self._look_ahead()
                 await self._maybe_interim()
         except Exception as error:

@@ -16,7 +16,7 @@ from parakeetd.audio import SAMPLE_RATE, Samples
 from parakeetd.errors import AudioError, Closed, DeviceError, IdleTimeout, Overloaded
 from parakeetd.routing import Router
 from parakeetd.routing.fake import FakeEngine
-from parakeetd.session import Result, ServedModel, Sessions, SessionSettings
+from parakeetd.session import Result, ServedModel, Sessions, SessionSettings, stream
 from parakeetd.session.stream import MAX_UNDER_WAY
 from parakeetd.vad import Segmentation
 
@@ -84,6 +84,37 @@ async def test_results_come_in_order_with_times_of_the_stream() -> None:
 async def test_the_end_of_the_audio_answers_what_is_still_open() -> None:
     with serving(FakeEngine()) as sessions:
         assert lengths(await collect(sessions, source(speech(0.5), speech(0.25)))) == ["750ms"]
+
+
+@pytest.mark.parametrize(("each_turn", "at_least", "at_most"), [(0.0, 50, 60), (3600.0, 0, 5)])
+async def test_a_chunk_that_takes_its_time_gives_other_streams_their_turns(
+    each_turn: float, at_least: int, at_most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "TURN_SECONDS", each_turn)
+    settings = SessionSettings(detector="off", segmentation=Segmentation(max_segment_ms=100_000))
+    router = Router({"cpu": FakeEngine})
+    turns, cut = 0, asyncio.Event()
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while not cut.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def chunks() -> AsyncIterator[Samples]:
+        nonlocal turns
+        turns = 0
+        yield speech(50.0)
+        cut.set()
+
+    try:
+        sessions = Sessions((ServedModel("fake", ("en-US",), router),), settings)
+        others = asyncio.create_task(take_turns())
+        assert lengths(await collect(sessions, chunks())) == ["50000ms"]
+        await others
+    finally:
+        router.close(WAIT_SECONDS)
+    assert at_least <= turns <= at_most
 
 
 async def test_a_segment_without_text_gives_no_result() -> None:
