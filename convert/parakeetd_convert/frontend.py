@@ -194,7 +194,9 @@ def _power(graph: _Graph, frames: str, size: int, frequencies: NDArray[np.float6
     """
     half = size // 2
     after = graph.add("Slice", frames, graph.ints(half), graph.ints(size), graph.ints(2))
-    before = graph.add("Slice", frames, graph.ints(half - 1), graph.ints(-size - 1), graph.ints(2), graph.ints(-1))
+    before = graph.add(
+        "Slice", frames, graph.ints(half - 1), graph.ints(-size - 1), graph.ints(2), graph.ints(-1)
+    )
     angle = np.outer(np.arange(half) + 0.5, frequencies)
     even = graph.add("MatMul", graph.add("Add", after, before), graph.floats(np.cos(angle)))
     odd = graph.add("MatMul", graph.add("Sub", after, before), graph.floats(np.sin(angle)))
