@@ -148,7 +148,8 @@ def _log_mel(graph: _Graph, waveforms: str, front_end: FrontEnd) -> str:
     """[B, N] -> log-mel energies [B, mels, T]."""
     frames, size = _frames(graph, waveforms, front_end)
     heard = front_end.filterbank.any(axis=0)
-    power = _power(graph, frames, size, 2 * np.pi / front_end.n_fft * np.flatnonzero(heard))
+    bins = np.flatnonzero(heard).astype(np.float64)
+    power = _power(graph, frames, size, 2 * np.pi / front_end.n_fft * bins)
     energies = graph.add("MatMul", power, graph.floats(front_end.filterbank[:, heard].T))
     guarded = graph.add(
         "Add" if front_end.guard_adds else "Max", energies, graph.float_scalar(front_end.guard)
