@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from parakeetd.errors import BundleError
@@ -140,7 +141,12 @@ def _closes(character: str) -> bool:
 
 def _marks_joined(text: str, marks: frozenset[str]) -> str:
     """Without the space that may stand before a mark: its piece can begin with one."""
-    return re.sub(rf"\s([{re.escape(''.join(sorted(marks)))}])", r"\1", text) if marks else text
+    return _space_before(marks).sub(r"\1", text) if marks else text
+
+
+@lru_cache(maxsize=8)
+def _space_before(marks: frozenset[str]) -> re.Pattern[str]:
+    return re.compile(rf"\s([{re.escape(''.join(sorted(marks)))}])")
 
 
 def _geometric_mean(values: Iterable[float]) -> float:
