@@ -24,6 +24,10 @@ Ints = NDArray[np.int64]
 TOLERANCE = 2e-4
 """Absolute, on noise and speech of the shipped clips; measured 1.8e-4 with 128 mels, 1e-4 with 80."""
 
+OWN_TOLERANCE = 1e-4
+"""The same beyond NeMo's own rounding, which grows with the length and differs between processors: for 20 s of noise
+NeMo is 2.2e-4 from float64 on an AMD Zen 4, ours 7e-5."""
+
 SINGLE_LENGTHS = (160, 161, 319, 320, 479, 481, 1_600, 4_801, 16_000, 48_123, 7 * 16_000, 20 * 16_000)
 """Samples: one frame, two frames, hops that divide the length and hops that do not, up to 20 s."""
 
@@ -58,6 +62,12 @@ class Pair:
         assert features.shape == nemo_features.shape
         return float(np.abs(features - nemo_features).max(initial=0.0))
 
+    def nemos_rounding(self, clip: Floats) -> float:
+        """How far NeMo is from the same formulas in float64."""
+        _, (nemo, _) = self.run(clip[None], np.array([clip.size]))
+        exact = in_float64(clip, self.front_end)
+        return float(np.abs(nemo[0, :, : exact.shape[1]] - exact).max())
+
 
 @pytest.fixture(scope="module", params=[80, 128], ids=["80 mels", "128 mels"])
 def pair(request: pytest.FixtureRequest, torch: ModuleType) -> Pair:
@@ -70,7 +80,10 @@ def noise(samples: int, seed: int = 0, level: float = 0.1) -> Floats:
 
 @pytest.mark.parametrize("samples", SINGLE_LENGTHS)
 def test_features_of_one_clip_are_nemos(pair: Pair, samples: int) -> None:
-    assert pair.error(noise(samples)[None], np.array([samples])) <= TOLERANCE
+    clip = noise(samples)
+    # Below a second there are too few frames for NeMo's rounding to matter, and with one no deviation to divide by.
+    bound = TOLERANCE if samples < 16_000 else OWN_TOLERANCE + pair.nemos_rounding(clip)
+    assert pair.error(clip[None], np.array([samples])) <= bound
 
 
 # From 10 frames on: where two or three frames happen to be almost equal in a mel, its deviation is almost zero, and
@@ -167,10 +180,8 @@ def test_recordings_give_nemos_features_but_for_nemos_own_rounding(torch: Module
         samples, rate = soundfile.read(file, dtype="float32")
         if rate != 16_000 or samples.ndim != 1 or not samples.any():
             continue
-        (ours, _), (nemo, _) = pair.run(samples[None], np.array([samples.size]))
-        exact = in_float64(samples, pair.front_end)
-        rounding = np.abs(nemo[0, :, : exact.shape[1]] - exact).max()
-        assert np.abs(ours - nemo).max() <= 1e-3 + rounding, file.name
+        error = pair.error(samples[None], np.array([samples.size]))
+        assert error <= 1e-3 + pair.nemos_rounding(samples), file.name
 
 
 def in_float64(samples: Floats, front_end: FrontEnd) -> NDArray[np.float64]:
